@@ -9,7 +9,6 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const stampDirectory = join(root, 'node_modules', '.prime-hil');
 const sourceFolders = ['firmware-protocol', 'proto', 'driver', 'sim', 'server', 'test'];
 const lockWaitMilliseconds = 600_000;
 
@@ -39,16 +38,11 @@ function buildInputs() {
 }
 
 const stages = [
-  { name: 'packages', inputs: () => [join(root, 'package.json'), join(root, 'package-lock.json')], isThere: () => existsSync(join(root, 'node_modules', 'typescript')), make: installPackages },
-  { name: 'build', inputs: buildInputs, isThere: () => existsSync(join(root, 'dist', 'server')), make: build },
+  { name: 'packages', stamp: join(root, 'node_modules', '.prime-hil.hash'), inputs: () => [join(root, 'package-lock.json')], make: installPackages },
+  { name: 'build', stamp: join(root, 'dist', '.prime-hil.hash'), inputs: buildInputs, make: build },
 ];
 
-function stampOf(stage) {
-  const path = join(stampDirectory, `${stage.name}.hash`);
-  return existsSync(path) ? readFileSync(path, 'utf8') : '';
-}
-
-const isCurrent = (stage) => stage.isThere() && stampOf(stage) === hashOf(stage.inputs());
+const isCurrent = (stage) => existsSync(stage.stamp) && readFileSync(stage.stamp, 'utf8') === hashOf(stage.inputs());
 
 /** True when packages are installed and the build belongs to the sources as they are. */
 export function isReady() {
@@ -133,8 +127,7 @@ export function setUp() {
       if (isCurrent(stage)) continue;
       process.stderr.write(`setup: ${stage.name}\n`);
       stage.make();
-      mkdirSync(stampDirectory, { recursive: true });
-      writeFileSync(join(stampDirectory, `${stage.name}.hash`), hashOf(stage.inputs()));
+      writeFileSync(stage.stamp, hashOf(stage.inputs()));
     }
   } finally {
     release();
