@@ -13,17 +13,14 @@ export interface Clock {
 /** What a platform lends to make a clock: this folder may not name the platform itself. */
 export interface Platform {
   nowMilliseconds(): number;
-  setTimer(action: () => void, delayMilliseconds: number): unknown;
-  clearTimer(handle: unknown): void;
+  /** @returns what cancels the timer */
+  setTimer(action: () => void, delayMilliseconds: number): () => void;
 }
 
 /** A clock on a platform's own monotonic time and timers. */
 export function platformClock(platform: Platform): Clock {
   return {
     nowMicroseconds: () => Math.round(platform.nowMilliseconds() * 1000),
-    after(delayMicroseconds, action) {
-      const handle = platform.setTimer(action, Math.max(0, delayMicroseconds) / 1000);
-      return { cancel: () => platform.clearTimer(handle) };
-    },
+    after: (delayMicroseconds, action) => ({ cancel: platform.setTimer(action, Math.max(0, delayMicroseconds) / 1000) }),
   };
 }

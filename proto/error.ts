@@ -35,6 +35,11 @@ export const errorTable = {
   ROUTE_UNKNOWN: entry('usage', 404, 'See the routes at /docs'),
   QUEUE_FULL: entry('usage', 429, 'Wait until jobs have ended and submit again'),
   JOB_STATE_CONFLICT: entry('usage', 409, 'Look at the state of the job; its legal next states are in docs/architecture.md'),
+  REQUEST_TOO_LARGE: entry('usage', 413, 'Send less at once; the limit is in the message'),
+  MEDIA_UNSUPPORTED: entry('usage', 415, 'Send application/octet-stream or multipart/form-data'),
+  TOKEN_REQUIRED: entry('usage', 401, 'Set PRIME_TOKEN to the same secret of at least 16 characters for service and client'),
+  PORT_TAKEN: entry('usage', 409, 'Choose another with --port, or end the program that holds it'),
+  SERVICE_UNREACHABLE: entry('link', 503, 'Start the service with prime serve, or give its address with --server'),
   SETUP_REQUIRED: entry('usage', 503, 'Run npm install && npm run build in the checkout'),
   STORE_LOCKED: entry('usage', 409, 'End the other service, or use --server with its address'),
   // Device and line

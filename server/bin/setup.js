@@ -4,7 +4,9 @@
 // the hash of what each stage was made from. A lock keeps two commands from installing over one another.
 import { createHash } from 'node:crypto';
 import { spawnSync } from 'node:child_process';
-import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync, writeSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -64,7 +66,8 @@ function generateCodec() {
   const folder = join(root, 'proto', 'generated');
   mkdirSync(folder, { recursive: true });
   const sources = filesBelow(join(root, 'proto'), (path) => path.endsWith('.proto'));
-  run(tool('pbjs'), '-t', 'static-module', '-w', 'esm', '--no-create', '--no-verify', '--no-delimited', '--no-service', '-d', '-o', join(folder, 'macro.js'), ...sources);
+  const left = ['--no-create', '--no-verify', '--no-delimited', '--no-service'];
+  run(tool('pbjs'), '-t', 'static-module', '-w', 'esm', ...left, '-d', '-o', join(folder, 'macro.js'), ...sources);
 }
 
 function compileKernels() {

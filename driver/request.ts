@@ -1,0 +1,80 @@
+import type { Timer } from '../firmware-protocol/clock.js';
+import type { Prng } from '../firmware-protocol/prng.js';
+import { isErrorCode, MacroError } from '../proto/error.js';
+import type { Failure, Final, MethodName, MethodRequests, MethodResults, Progress } from '../proto/message.js';
+import { methodEffects } from '../proto/method.js';
+import type { Outcome } from '../proto/outcome.js';
+
+/** In the order of their numbers on the wire. */
+const outcomes: readonly Outcome[] = ['not-applied', 'applied', 'unknown'];
+
+const requestIdBytes = 16;
+
+/** A new request id. It exists before the first byte of the request does, so that a repetition can be told from a second request. */
+export function newRequestId(prng: Prng): Uint8Array {
+  const id = new Uint8Array(requestIdBytes);
+  const view = new DataView(id.buffer);
+  for (let at = 0; at < requestIdBytes; at += 4) view.setUint32(at, prng.nextUint32());
+  return id;
+}
+
+export const idText = (id: Uint8Array): string => Buffer.from(id).toString('hex');
+
+export interface RequestOptions {
+  readonly onProgress?: (progress: Progress) => void;
+  readonly signal?: AbortSignal;
+  readonly timeoutMilliseconds: number;
+}
+
+/** One request from the moment that it has an id until it has an outcome. */
+export class PendingRequest<Name extends MethodName = MethodName> {
+  isSent = false;
+  timer: Timer | undefined;
+  removeAbort: (() => void) | undefined;
+  readonly result: Promise<MethodResults[Name]>;
+  private resolve!: (result: MethodResults[Name]) => void;
+  private reject!: (error: MacroError) => void;
+
+  constructor(readonly id: Uint8Array, readonly method: Name, readonly body: MethodRequests[Name], readonly options: RequestOptions) {
+    this.result = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+
+  get isEffectful(): boolean {
+    return methodEffects[this.method] === 'effectful';
+  }
+
+  /** Ends the request with what the device said. */
+  finish(final: Final): void {
+    this.release();
+    const answer = final[this.method];
+    if (final.failure) this.reject(errorOf(final.failure));
+    else if (answer === undefined || answer === null) this.reject(this.lost('PROTOCOL_VIOLATION', `the answer to ${this.method} holds none`));
+    else this.resolve(answer as unknown as MethodResults[Name]);
+  }
+
+  /** Ends the request without an answer. Where it may have been applied, that is what the error says. */
+  fail(error: MacroError): void {
+    this.release();
+    this.reject(error);
+  }
+
+  /** The error of a request whose answer will not come: a pure one changed nothing, an effectful one that was sent is unknown. */
+  lost(code: 'DEVICE_LOST' | 'DEVICE_RESTARTED' | 'DEADLINE_EXCEEDED' | 'PROTOCOL_VIOLATION', detail: string): MacroError {
+    if (!this.isEffectful || !this.isSent) return new MacroError(code, detail, { outcome: 'not-applied' });
+    return new MacroError('OUTCOME_UNKNOWN', `${detail} while ${this.method} was under way`, { outcome: 'unknown' });
+  }
+
+  private release(): void {
+    this.timer?.cancel();
+    this.removeAbort?.();
+  }
+}
+
+function errorOf({ code, detail, outcome }: Failure): MacroError {
+  const details = { outcome: outcomes[outcome] ?? 'unknown' };
+  if (isErrorCode(code)) return new MacroError(code, detail, details);
+  return new MacroError('PROTOCOL_VIOLATION', `the device failed with the unknown code "${code}": ${detail}`, details);
+}

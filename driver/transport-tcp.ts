@@ -1,0 +1,44 @@
+import { connect } from 'node:net';
+import type { ByteChannel, ByteChannelEvents } from '../firmware-protocol/byte-channel.js';
+
+/** Opens a TCP connection as a byte channel. Rejects with the system's error where nobody listens. */
+export function connectTcp(host: string, port: number): Promise<ByteChannel> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, noDelay: true });
+    let events: ByteChannelEvents | undefined;
+    let early: Uint8Array[] = [];
+    let reason = 'the other end closed the connection';
+    socket.once('error', reject);
+    socket.on('error', (error) => {
+      reason = error.message;
+    });
+    socket.on('data', (bytes) => (events === undefined ? early.push(bytes) : events.data(bytes)));
+    socket.on('drain', () => events?.drain());
+    socket.on('close', () => {
+      const user = events;
+      events = undefined;
+      user?.close(reason);
+    });
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      resolve({
+        attach(user) {
+          events = user;
+          for (const bytes of early) user.data(bytes);
+          early = [];
+          if (socket.destroyed) user.close(reason);
+        },
+        write(bytes) {
+          if (!socket.destroyed) socket.write(bytes);
+        },
+        get queuedBytes() {
+          return socket.writableLength;
+        },
+        close() {
+          events = undefined;
+          socket.destroy();
+        },
+      });
+    });
+  });
+}

@@ -1,0 +1,140 @@
+// The messages of macro/v1 as plain types. A field that the sender left out reads as its default; a message that it left out is undefined or null.
+import type { Scale } from '../firmware-protocol/numerics/index.js';
+
+export type { Scale };
+
+export interface Hello {
+  protocolMinimum: number;
+  protocolMaximum: number;
+  hostVersion: string;
+  windowFrames: number;
+  creditBytes: number;
+  leaseEpoch: number;
+  capabilities: string[];
+}
+
+export interface Geometry { bitLines: number; sourceLines: number; cellUnitNanosiemens: number }
+export interface DeviceLimits { messageBytes: number; bulkBytes: number; programs: number; journalEntries: number; requestsInFlight: number }
+export interface ConverterRange { name: string; stepNumeratorNanosiemens: number; stepDenominator: number }
+export interface Converter { bits: number; signedCodes: boolean; differential: boolean; ranges: ConverterRange[] }
+
+export const resetReasons = ['power-on', 'requested', 'watchdog', 'brown-out'] as const;
+
+export interface HelloAck {
+  protocol: number;
+  chipId: string;
+  bootId: Uint8Array;
+  bootCount: number;
+  /** Index into `resetReasons`. */
+  resetReason: number;
+  firmwareVersion: string;
+  windowFrames: number;
+  creditBytes: number;
+  capabilities: string[];
+  geometry: Geometry;
+  limits: DeviceLimits;
+  arrayState: Uint8Array;
+  converter: Converter;
+  leaseEpoch: number;
+  profile: string;
+  linkTimeMicroseconds: number;
+}
+
+export interface Region { firstBitLine: number; bitLines: number; firstSourceLine: number; sourceLines: number }
+export interface Drive { position: number; plane: number; lines: Uint8Array }
+export interface EarlyStop { thresholdQ24: number; confidence: Scale }
+
+/** What each method takes. */
+export interface MethodRequests {
+  noOperation: Record<string, never>;
+  getStatus: Record<string, never>;
+  scratch: { add: number };
+  bulkOffer: { sha256: Uint8Array; sizeBytes: number };
+  bulkCommit: { sha256: Uint8Array };
+  bulkFetch: { sha256: Uint8Array; offsetBytes: number };
+  loadProgram: { sha256: Uint8Array };
+  loadSnapshot: { sha256: Uint8Array };
+  runNetwork: { programSha256: Uint8Array; framesSha256: Uint8Array; inferenceNumber: number; earlyStop?: EarlyStop };
+  multiply: {
+    firstBitLine: number; bitLineCount: number; sourceLines: number[]; range: number; inferenceNumber: number; timestep: number; tile: number;
+    drives: Drive[];
+  };
+  readCells: { region: Region; averages: number };
+  resetCells: { cellsSha256: Uint8Array; amplitudeMillivolts: number; widthNanoseconds: number };
+}
+
+export interface BulkState { sha256: Uint8Array; offsetBytes: number; sizeBytes: number; committed: boolean }
+export interface Status {
+  bootId: Uint8Array; arrayState: Uint8Array; arrayEpoch: number; operationNanoseconds: number; scratchCount: number; pulses: number;
+  stopped: boolean; leaseEpoch: number;
+}
+export interface RunResult { timesteps: number; stoppedEarly: boolean; prediction: number; operationNanoseconds: number; energyFemtojoules: number }
+export interface MultiplyResult { codes: Uint8Array; saturations: number; operationNanoseconds: number; energyFemtojoules: number }
+export interface ReadCellsResult { sha256: Uint8Array; sizeBytes: number; saturatedCells: number; operationNanoseconds: number }
+export interface ResetCellsResult { pulses: number; cells: number; arrayState: Uint8Array; operationNanoseconds: number }
+
+/** What each method answers. */
+export interface MethodResults {
+  noOperation: { linkTimeMicroseconds: number };
+  getStatus: Status;
+  scratch: { count: number };
+  bulkOffer: BulkState;
+  bulkCommit: BulkState;
+  bulkFetch: BulkState;
+  loadProgram: { sha256: Uint8Array };
+  loadSnapshot: { arrayState: Uint8Array; pairs: number };
+  runNetwork: RunResult;
+  multiply: MultiplyResult;
+  readCells: ReadCellsResult;
+  resetCells: ResetCellsResult;
+}
+
+export type MethodName = keyof MethodRequests;
+
+export type Request = {
+  requestId: Uint8Array;
+  deadlineMicroseconds: number;
+  leaseEpoch: number;
+  /** Name of the method that is set; undefined where the device knows none of those sent. */
+  method?: MethodName;
+} & { [Name in MethodName]?: MethodRequests[Name] | null };
+
+export interface LayerCounts { conversions: number; saturations: number; spikes: number }
+export interface TimestepResult { timestep: number; membranes: number[]; layers: LayerCounts[]; confidenceQ24: number }
+export interface CellProgress { done: number; total: number }
+export interface Failure { code: string; detail: string; outcome: number }
+export interface BulkChunk { sha256: Uint8Array; offsetBytes: number; data: Uint8Array }
+
+export interface Progress { requestId: Uint8Array; timestep?: TimestepResult | null; cells?: CellProgress | null }
+
+export type Final = {
+  requestId: Uint8Array;
+  repeatedFromJournal: boolean;
+  result?: MethodName | 'failure';
+  failure?: Failure | null;
+} & { [Name in MethodName]?: MethodResults[Name] | null };
+
+export interface HostMessage { request?: Request | null; cancel?: { requestId: Uint8Array } | null; bulkChunk?: BulkChunk | null }
+export interface DeviceMessage {
+  accepted?: { requestId: Uint8Array } | null;
+  progress?: Progress | null;
+  final?: Final | null;
+  bulkChunk?: BulkChunk | null;
+}
+
+export const layerKinds = { convolution: 0, linear: 1 } as const;
+export const neuronKinds = { lif: 0, accumulate: 1 } as const;
+
+export interface Neuron { kind: number; threshold: number; leak: Scale; negativeSlope: Scale }
+export interface Tile { firstInput: number; inputCount: number; firstBitLine: number; plusLines: number[]; minusLines: number[] }
+export interface Layer {
+  name: string; kind: number; inputChannels: number; inputHeight: number; inputWidth: number; outputChannels: number; outputHeight: number;
+  outputWidth: number; kernel: number; stride: number; padding: number; driveBits: number; range: number; current: Scale; neuron: Neuron;
+  poolSize: number; tiles: Tile[];
+}
+export interface Program { timestepCount: number; inputChannels: number; inputHeight: number; inputWidth: number; layers: Layer[] }
+
+export interface SnapshotTile {
+  firstBitLine: number; plusLines: number[]; minusLines: number[]; differenceNanosiemens: number[]; kept: Uint8Array;
+}
+export interface Snapshot { tiles: SnapshotTile[] }

@@ -1,0 +1,9 @@
+#!/usr/bin/env node
+// `npm start [-- --once]`: sets the checkout up, then runs the demonstration.
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { root, setUp } from './setup.js';
+
+setUp();
+const { main } = await import(pathToFileURL(join(root, 'dist', 'server', 'demonstration.js')).href);
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,117 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { MacroError } from '../../proto/error.js';
+import { errorOf } from '../http/problem.js';
+import type { GivenOptions } from '../inference/options.js';
+import type { InferenceRow, Summary } from '../inference/result.js';
+import type { SentRecording } from '../inference/recording-pack.js';
+
+/** What the service tells of a job. */
+export interface JobView {
+  readonly id: string;
+  readonly kind: string;
+  readonly device: string;
+  readonly state: string;
+  readonly createdAt: string;
+  readonly summary: unknown;
+  readonly failure: { readonly code: string; readonly detail: string; readonly outcome: string } | null;
+}
+
+export interface DeviceView {
+  readonly id: string;
+  readonly address: string;
+  readonly state: string;
+  readonly chipId: string | null;
+}
+
+const endedStates = new Set(['SUCCEEDED', 'FAILED', 'STOPPED', 'INTERRUPTED']);
+const restMilliseconds = 200;
+
+/** The HTTP API as verbs. Every refusal comes as the MacroError that the service sent. */
+export class ServiceClient {
+  readonly #base: string;
+  readonly #headers: Record<string, string>;
+  readonly #signal: AbortSignal | undefined;
+
+  /** @param url of the service, as `http://127.0.0.1:8600` */
+  constructor(url: string, token: string | undefined, signal?: AbortSignal) {
+    this.#base = url.replace(/\/+$/, '');
+    this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    this.#signal = signal;
+  }
+
+  async #request(path: string, init: RequestInit = {}): Promise<Response> {
+    const signal = this.#signal ? { signal: this.#signal } : {};
+    let response: Response;
+    try {
+      response = await fetch(`${this.#base}${path}`, { ...init, ...signal, headers: { ...this.#headers, ...init.headers } });
+    } catch (error) {
+      if (this.#signal?.aborted) throw new MacroError('CANCELLED', 'the command was interrupted', { cause: error });
+      throw new MacroError('SERVICE_UNREACHABLE', `no service answers at ${this.#base}`, { cause: error });
+    }
+    if (!response.ok) throw errorOf(await response.json().catch(() => undefined), response.status);
+    return response;
+  }
+
+  async #json<Answer>(path: string, init?: RequestInit): Promise<Answer> {
+    return (await (await this.#request(path, init)).json()) as Answer;
+  }
+
+  /** Stores a bundle. Returns its id, the same for the same files. */
+  async uploadModel(files: ReadonlyMap<string, Uint8Array>): Promise<string> {
+    const form = new FormData();
+    for (const [name, bytes] of files) form.append('file', new Blob([bytes as Uint8Array<ArrayBuffer>]), name);
+    return (await this.#json<{ id: string }>('/v1/models', { method: 'POST', body: form })).id;
+  }
+
+  /** Submits recordings as one job. */
+  async submitInference(model: string, recordings: readonly SentRecording[], options: GivenOptions & { device?: string }): Promise<JobView> {
+    const query = new URLSearchParams({ model });
+    for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
+    const form = new FormData();
+    for (const { input, bytes } of recordings) form.append('recording', new Blob([bytes as Uint8Array<ArrayBuffer>]), input);
+    return (await this.#json<{ job: JobView }>(`/v1/inferences?${query}`, { method: 'POST', body: form })).job;
+  }
+
+  job(id: string): Promise<JobView> {
+    return this.#json(`/v1/jobs/${encodeURIComponent(id)}`);
+  }
+
+  async jobs(state?: string): Promise<JobView[]> {
+    return (await this.#json<{ jobs: JobView[] }>(state ? `/v1/jobs?state=${encodeURIComponent(state)}` : '/v1/jobs')).jobs;
+  }
+
+  stopJob(id: string): Promise<JobView> {
+    return this.#json(`/v1/jobs/${encodeURIComponent(id)}/stop`, { method: 'POST' });
+  }
+
+  async devices(): Promise<DeviceView[]> {
+    return (await this.#json<{ devices: DeviceView[] }>('/v1/devices')).devices;
+  }
+
+  /** Rows of a job as they come, until it has ended. */
+  async *results(jobId: string): AsyncGenerator<InferenceRow> {
+    const response = await this.#request(`/v1/jobs/${encodeURIComponent(jobId)}/results?follow=true`);
+    const decoder = new TextDecoder();
+    let rest = '';
+    for await (const chunk of response.body ?? []) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      rest = lines.pop() ?? '';
+      // The service keeps a quiet line open with empty lines.
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as InferenceRow;
+    }
+  }
+
+  /** Waits until a job has ended. Throws what it failed with. */
+  async ended(jobId: string): Promise<JobView & { summary: Summary }> {
+    for (;;) {
+      const job = await this.job(jobId);
+      if (!endedStates.has(job.state)) {
+        await delay(restMilliseconds);
+        continue;
+      }
+      if (job.state === 'SUCCEEDED') return job as JobView & { summary: Summary };
+      if (job.failure) throw errorOf(job.failure, 500);
+      throw new MacroError('CANCELLED', `job ${jobId} is ${job.state}`);
+    }
+  }
+}

@@ -1,0 +1,10 @@
+import { type Console, exitDone, table } from './console.js';
+import { type ServiceChoice, withService } from './service-choice.js';
+
+/** `prime devices`: what the service owns, and whether it answers. */
+export async function devices(given: ServiceChoice & { readonly json: boolean }, console: Console): Promise<number> {
+  const list = await withService(given, console, (client) => client.devices());
+  if (given.json) for (const device of list) console.out(`${JSON.stringify(device)}\n`);
+  else console.out(table(['device', 'state', 'chip', 'address'], list.map(({ id, state, chipId, address }) => [id, state, chipId ?? '', address])));
+  return exitDone;
+}

@@ -1,0 +1,44 @@
+import { MacroError } from '../../proto/error.js';
+import { configurationOf } from '../config.js';
+import { startService } from '../service.js';
+import { type Console, exitDone } from './console.js';
+import { connectTimeoutMilliseconds } from './service-choice.js';
+
+export interface ServeArguments {
+  readonly host: string;
+  readonly port: string;
+  readonly device?: readonly string[];
+  readonly connectTimeout: string;
+}
+
+function portOf(text: string): number {
+  const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(port <= 65_535)) throw new MacroError('BAD_ARGUMENT', `--port is "${text}", the range is 0 to 65535`, { field: 'port' });
+  return port;
+}
+
+/** Resolves when the user asks to stop. */
+export const stopped = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+
+/** `prime serve`: the service until somebody stops it; its URL is the first line on stdout. */
+export async function serve(given: ServeArguments, console: Console): Promise<number> {
+  const timeout = connectTimeoutMilliseconds(given.connectTimeout);
+  const configuration = configurationOf(console.environment, {
+    host: given.host,
+    port: portOf(given.port),
+    devices: given.device ?? [],
+    ...(timeout !== undefined && { connectTimeoutMilliseconds: timeout }),
+  });
+  const service = await startService(configuration, { logLevel: console.environment['PRIME_LOG'] ?? 'info' });
+  try {
+    console.out(`${JSON.stringify({ url: service.url })}\n`);
+    await stopped(console.signal);
+  } finally {
+    await service.close();
+  }
+  return exitDone;
+}

@@ -1,0 +1,70 @@
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { MacroError } from '../proto/error.js';
+
+export const defaultPort = 8600;
+export const defaultHost = '127.0.0.1';
+export const defaultConnectTimeoutMilliseconds = 10_000;
+const minimumTokenCharacters = 16;
+
+/** What a service is started with. Read and checked once, then only passed on. */
+export interface Configuration {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** Folder of the store; made if need be. */
+  readonly homeFolder: string;
+  /** Secret that every route but /health asks for; absent: loopback only, and no secret. */
+  readonly token?: string;
+  readonly devices: readonly string[];
+  readonly connectTimeoutMilliseconds: number;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const isLoopback = (host: string) => host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+
+/** Where the service keeps its state: `PRIME_HOME`, or `~/.local/state/prime-hil`. */
+export function homeFolderOf(environment: Environment): string {
+  const given = environment['PRIME_HOME'];
+  return given ? resolve(given) : join(homedir(), '.local', 'state', 'prime-hil');
+}
+
+/**
+ * The secret of service and client.
+ *
+ * @throws MacroError TOKEN_REQUIRED where `PRIME_TOKEN` is too short to be one
+ */
+export function tokenOf(environment: Environment): string | undefined {
+  const token = environment['PRIME_TOKEN'];
+  if (token === undefined || token === '') return undefined;
+  if (token.length < minimumTokenCharacters) {
+    throw new MacroError('TOKEN_REQUIRED', `PRIME_TOKEN has ${token.length} characters, at least ${minimumTokenCharacters} are needed`, {
+      field: 'PRIME_TOKEN',
+    });
+  }
+  return token;
+}
+
+/**
+ * Checks what a service is asked to be.
+ *
+ * @throws MacroError TOKEN_REQUIRED where other machines could reach it without a secret
+ */
+export function configurationOf(
+  environment: Environment, options: Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds'>>,
+): Configuration {
+  const token = tokenOf(environment);
+  const host = options.host ?? defaultHost;
+  if (token === undefined && !isLoopback(host)) {
+    throw new MacroError('TOKEN_REQUIRED', `host ${host} is open to other machines and PRIME_TOKEN is not set`, { field: 'host' });
+  }
+  return {
+    host,
+    port: options.port ?? defaultPort,
+    homeFolder: options.homeFolder ?? homeFolderOf(environment),
+    ...(token !== undefined && { token }),
+    devices: options.devices ?? [],
+    connectTimeoutMilliseconds: options.connectTimeoutMilliseconds ?? defaultConnectTimeoutMilliseconds,
+  };
+}

@@ -1,0 +1,97 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Static } from 'typebox';
+import { MacroError } from '../../proto/error.js';
+import type { App } from '../app.js';
+import { binEvents } from '../dataset/frames.js';
+import { labelOf } from '../dataset/nmnist.js';
+import { maximumRecordingBytes, parseRecording } from '../dataset/recording.js';
+import { type InferenceParameters, inferenceKind } from '../inference/job.js';
+import { inferenceOptions } from '../inference/options.js';
+import { maximumRecordings, packRecordings, type SentRecording } from '../inference/recording-pack.js';
+import type { Bundle } from '../network/bundle.js';
+import { viewOf } from './jobs.js';
+import type { ServiceParts } from './parts.js';
+import { problemMediaType, problemOf } from './problem.js';
+import { inferenceAccepted, inferenceAnswer, inferenceQuery, problems } from './schemas.js';
+import { uploadedFiles } from './uploads.js';
+import { type Job, failureOf, jobEnd } from './job-end.js';
+
+type Query = Static<typeof inferenceQuery>;
+
+const partName = 'recording';
+const bodyName = 'recording.bin';
+/** All recordings of a request are in memory at once. */
+const requestBytes = 512 * 2 ** 20;
+const uploadLimits = { files: maximumRecordings, fileBytes: maximumRecordingBytes + 1, totalBytes: requestBytes };
+
+/** One recording as the body, named and labelled by the query; or many as parts of a form, named and labelled by their file names. */
+async function receive(request: FastifyRequest, query: Query): Promise<SentRecording[]> {
+  if (Buffer.isBuffer(request.body)) {
+    const input = query.input ?? bodyName;
+    return [{ input, label: query.label ?? labelOf(input), bytes: new Uint8Array(request.body) }];
+  }
+  for (const field of ['input', 'label'] as const) {
+    if (query[field] !== undefined) throw new MacroError('BAD_REQUEST', `${field} names a recording in the body; in a form file names do`, { field });
+  }
+  const files = await uploadedFiles(request, partName, uploadLimits);
+  if (files.length === 0) throw new MacroError('BAD_REQUEST', `the form has no part "${partName}"`, { field: partName });
+  return files.map(({ name, bytes }) => ({ input: name, label: labelOf(name), bytes }));
+}
+
+/** Everything that could fail for a recording's own fault fails here, before a job exists. */
+function check(recordings: readonly SentRecording[], { network }: Bundle, split: InferenceParameters['split']): void {
+  for (const { input, label, bytes } of recordings) binEvents(parseRecording(bytes, input, label), network.timestepCount, split);
+}
+
+function submit(parts: ServiceParts, query: Query, bundle: Bundle, recordings: readonly SentRecording[]): Job {
+  const { registry, scheduler, store, objects } = parts;
+  const { split, execution, threshold = bundle.network.earlyStop.threshold } = inferenceOptions(query);
+  check(recordings, bundle, split);
+  const deviceId = registry.choose(query.device);
+  const parameters: InferenceParameters = {
+    model: bundle.digest,
+    split,
+    threshold,
+    execution,
+    recordings: objects.put(packRecordings(recordings)),
+    recordingCount: recordings.length,
+    firstInferenceNumber: store.takeInferenceNumbers(recordings.length),
+  };
+  return scheduler.submit(inferenceKind, deviceId, parameters);
+}
+
+/** The answer inline where the job ended in time, otherwise where to look for it. */
+async function answer(parts: ServiceParts, submitted: Job, waitSeconds: number, request: FastifyRequest, reply: FastifyReply) {
+  const job = waitSeconds > 0 ? await jobEnd(parts, submitted.id, waitSeconds, request) : submitted;
+  const location = `/v1/jobs/${job.id}`;
+  const failure = failureOf(job);
+  reply.header('location', location);
+  if (failure !== undefined) {
+    parts.metrics.countError(failure);
+    return reply.code(failure.httpStatus).type(problemMediaType).send(problemOf(failure, job.id));
+  }
+  if (job.state !== 'SUCCEEDED') return reply.code(202).send({ job: viewOf(job) });
+  return reply.code(200).send({ job: viewOf(job), results: [...parts.store.results(job.id, 0)], summary: job.summary });
+}
+
+/** `POST /v1/inferences`: recordings in, a job or its answer out. */
+export function inferenceRoutes(app: App, parts: ServiceParts): void {
+  const schema = {
+    tags: ['inference'],
+    summary: 'Classify recordings',
+    description:
+      'The body is one recording (ATIS events of 40 bits, application/octet-stream) or a form of many (parts "recording"; the file name ' +
+      'Test/7/60001.bin names and labels it). Creates one job: 202 and its Location, or with wait=SECONDS the answer inline.',
+    consumes: ['application/octet-stream', 'multipart/form-data'],
+    querystring: inferenceQuery,
+    response: { 200: inferenceAnswer, 202: inferenceAccepted, ...problems },
+  };
+  app.post('/v1/inferences', { schema }, async (request, reply) => {
+    const { query } = request;
+    inferenceOptions(query);
+    const bundle = parts.models.read(query.model);
+    const recordings = await receive(request, query);
+    const job = submit(parts, query, bundle, recordings);
+    return answer(parts, job, query.wait ?? 0, request, reply);
+  });
+}

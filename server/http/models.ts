@@ -1,0 +1,46 @@
+import type { Static } from 'typebox';
+import Type from 'typebox';
+import type { App } from '../app.js';
+import { type Bundle, bundleFromFiles } from '../network/bundle.js';
+import type { ServiceParts } from './parts.js';
+import { modelIdParameter, modelSchema, problems, strict } from './schemas.js';
+import { uploadedFiles } from './uploads.js';
+
+const partName = 'file';
+/** network.json, chip.json, and three arrays for each of eight layers. */
+const uploadLimits = { files: 26, fileBytes: 4 * 2 ** 20 + 1, totalBytes: 64 * 2 ** 20 };
+
+function viewOf({ digest, network, layers, chip }: Bundle): Static<typeof modelSchema> {
+  return {
+    id: digest,
+    name: network.name,
+    timestepCount: network.timestepCount,
+    layers: layers.map(({ name, mask }) => ({ name, weights: mask.length, kept: mask.reduce((sum, kept) => sum + kept, 0) })),
+    earlyStopThreshold: network.earlyStop.threshold,
+    chipId: chip?.chipId ?? null,
+  };
+}
+
+/** `/v1/models`: bundles, each under the digest of its files. */
+export function modelRoutes(app: App, { models }: ServiceParts): void {
+  const upload = {
+    tags: ['models'],
+    summary: 'Store a bundle',
+    description: 'A form with the files of a bundle in parts "file". The same files have the same id.',
+    consumes: ['multipart/form-data'],
+    response: { 201: modelSchema, ...problems },
+  };
+  app.post('/v1/models', { schema: upload }, async (request, reply) => {
+    const files = await uploadedFiles(request, partName, uploadLimits);
+    const byName = new Map(files.map(({ name, bytes }) => [name, bytes]));
+    const bundle = bundleFromFiles(byName);
+    models.add(bundle.digest, byName);
+    return reply.code(201).header('location', `/v1/models/${bundle.digest}`).send(viewOf(bundle));
+  });
+
+  const list = { tags: ['models'], summary: 'List bundles', response: { 200: strict({ models: Type.Array(modelSchema) }), ...problems } };
+  app.get('/v1/models', { schema: list }, async () => ({ models: models.list().map((id) => viewOf(models.read(id))) }));
+
+  const one = { tags: ['models'], summary: 'One bundle', params: modelIdParameter, response: { 200: modelSchema, ...problems } };
+  app.get('/v1/models/:id', { schema: one }, async (request) => viewOf(models.read(request.params.id)));
+}

@@ -1,0 +1,20 @@
+import type { Configuration } from '../config.js';
+import type { Registry } from '../device/registry.js';
+import type { EventBus } from '../event-bus.js';
+import type { Scheduler } from '../job/scheduler.js';
+import type { JobStore } from '../job/store.js';
+import type { Metrics } from '../metrics.js';
+import type { ModelStore } from '../store/models.js';
+import type { ObjectStore } from '../store/objects.js';
+
+/** What the routes work with. */
+export interface ServiceParts {
+  readonly configuration: Configuration;
+  readonly store: JobStore;
+  readonly objects: ObjectStore;
+  readonly models: ModelStore;
+  readonly registry: Registry;
+  readonly scheduler: Scheduler;
+  readonly bus: EventBus;
+  readonly metrics: Metrics;
+}

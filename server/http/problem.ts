@@ -1,0 +1,90 @@
+import type { FastifyError } from 'fastify';
+import Type, { type Static } from 'typebox';
+import { type ErrorCode, isErrorCode, MacroError } from '../../proto/error.js';
+import type { Outcome } from '../../proto/outcome.js';
+
+export const problemMediaType = 'application/problem+json';
+
+/** Problem details of RFC 9457, with what this service always adds. */
+export const problemSchema = Type.Object(
+  {
+    type: Type.String({ description: 'urn:prime-hil:error: and the code' }),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.String({ description: 'a code of docs/errors.md' }),
+    detail: Type.String(),
+    outcome: Type.Union([Type.Literal('not-applied'), Type.Literal('applied'), Type.Literal('unknown')]),
+    remedy: Type.String(),
+    field: Type.Optional(Type.String({ description: 'the field of the input that is wrong' })),
+    job: Type.Optional(Type.String({ description: 'the job that failed' })),
+  },
+  { additionalProperties: false },
+);
+export type Problem = Static<typeof problemSchema>;
+
+/** The code in words: BAD_THRESHOLD is "Bad threshold". */
+const titleOf = (code: ErrorCode) => code.charAt(0) + code.slice(1).toLowerCase().replaceAll('_', ' ');
+
+export function problemOf(error: MacroError, job?: string): Problem {
+  return {
+    type: `urn:prime-hil:error:${error.code}`,
+    title: titleOf(error.code),
+    status: error.httpStatus,
+    code: error.code,
+    detail: error.detail,
+    outcome: error.outcome,
+    remedy: error.remedy,
+    ...(error.field !== undefined && { field: error.field }),
+    ...(job !== undefined && { job }),
+  };
+}
+
+/** The error that a problem tells of; an answer of something else than this service is INTERNAL_ERROR. */
+export function errorOf(problem: unknown, status: number): MacroError {
+  const { code, detail, outcome, field } = (typeof problem === 'object' && problem !== null ? problem : {}) as Partial<Problem>;
+  if (typeof code !== 'string' || !isErrorCode(code)) return new MacroError('INTERNAL_ERROR', `the service answered with status ${status}`);
+  return new MacroError(code, detail ?? '', { ...(outcome && { outcome: outcome as Outcome }), ...(field !== undefined && { field }) });
+}
+
+interface SchemaError {
+  readonly instancePath?: string;
+  readonly keyword?: string;
+  readonly message?: string;
+  readonly params?: { readonly additionalProperties?: unknown; readonly requiredProperties?: unknown };
+}
+
+const firstOf = (value: unknown) => (Array.isArray(value) ? String(value[0]) : undefined);
+
+/** Names the field that a schema refused and the range that it has. */
+function fromValidation(errors: readonly SchemaError[], context: string): MacroError {
+  const error = errors[0] ?? {};
+  const unknownField = firstOf(error.params?.additionalProperties);
+  const missingField = firstOf(error.params?.requiredProperties);
+  const field = unknownField ?? missingField ?? (error.instancePath ?? '').slice(1).replaceAll('/', '.');
+  if (unknownField !== undefined) return new MacroError('BAD_REQUEST', `${context} has no field "${field}"`, { field });
+  if (missingField !== undefined) return new MacroError('BAD_REQUEST', `${context} needs the field "${field}"`, { field });
+  const limits = errors.filter((other) => other.instancePath === error.instancePath).map(({ message }) => message);
+  return new MacroError(field === 'threshold' ? 'BAD_THRESHOLD' : 'BAD_REQUEST', `${context} field "${field}" ${limits.join(' or ')}`, { field });
+}
+
+/** What Fastify and its plugins throw by themselves, as codes of ours. */
+const frameworkCodes: Readonly<Record<string, ErrorCode>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'REQUEST_TOO_LARGE',
+  FST_REQ_FILE_TOO_LARGE: 'REQUEST_TOO_LARGE',
+  FST_PARTS_LIMIT: 'REQUEST_TOO_LARGE',
+  FST_FILES_LIMIT: 'REQUEST_TOO_LARGE',
+  FST_FIELDS_LIMIT: 'REQUEST_TOO_LARGE',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'MEDIA_UNSUPPORTED',
+  FST_INVALID_MULTIPART_CONTENT_TYPE: 'MEDIA_UNSUPPORTED',
+};
+
+/** Anything that a route or the framework throws, as an error of the table. */
+export function asMacroError(error: unknown): MacroError {
+  if (error instanceof MacroError) return error;
+  const { validation, validationContext, code, statusCode, message } = error as Partial<FastifyError>;
+  if (validation) return fromValidation(validation as readonly SchemaError[], validationContext ?? 'request');
+  const known = code === undefined ? undefined : frameworkCodes[code];
+  if (known !== undefined) return new MacroError(known, message ?? known);
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return new MacroError('BAD_REQUEST', message ?? 'the request is malformed');
+  return MacroError.from(error);
+}

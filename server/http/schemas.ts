@@ -1,0 +1,103 @@
+import Type, { type TSchema } from 'typebox';
+import { splits } from '../dataset/frames.js';
+import { executions } from '../inference/options.js';
+import { problemSchema } from './problem.js';
+
+/** Schemas of what the API takes and gives. Unknown fields are refused: a typing error must never be read as a default. */
+export const strict = <Fields extends Record<string, TSchema>>(fields: Fields) => Type.Object(fields, { additionalProperties: false });
+const oneOf = <Choice extends string>(choices: readonly Choice[], description: string) =>
+  Type.Union(choices.map((choice) => Type.Literal(choice)), { description });
+const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+
+export const longestWaitSeconds = 600;
+
+export const jobIdParameter = strict({ id: Type.String({ maxLength: 64 }) });
+export const modelIdParameter = strict({ id: Type.String({ maxLength: 128 }) });
+export const deviceIdParameter = strict({ id: Type.String({ maxLength: 64 }) });
+
+export const inferenceQuery = strict({
+  model: Type.String({ minLength: 1, maxLength: 128, description: 'id of a model' }),
+  device: Type.Optional(Type.String({ maxLength: 64, description: 'id of a device; may be left out where there is one' })),
+  split: Type.Optional(oneOf(splits, 'how events are shared out over timesteps (default number)')),
+  threshold: Type.Optional(Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: the model's)" })),
+  earlyStop: Type.Optional(Type.Boolean({ description: 'false: run all timesteps' })),
+  execution: Type.Optional(oneOf(executions, 'who steps the neurons (default auto)')),
+  wait: Type.Optional(Type.Number({ minimum: 0, maximum: longestWaitSeconds, description: 'seconds to wait for the answer' })),
+  input: Type.Optional(Type.String({ minLength: 1, maxLength: 512, description: 'name of the recording in the body' })),
+  label: Type.Optional(Type.Integer({ minimum: 0, maximum: 9999, description: 'label of the recording in the body' })),
+});
+
+const failureSchema = strict({ code: Type.String(), detail: Type.String(), outcome: Type.String() });
+
+const layerSchema = strict({ name: Type.String(), conversions: Type.Integer(), saturations: Type.Integer(), spikes: Type.Integer() });
+
+export const rowSchema = strict({
+  input: Type.String(),
+  label: nullable(Type.Integer()),
+  prediction: Type.Integer(),
+  stoppedAtTimestep: Type.Integer({ description: 'counts from 1' }),
+  confidence: Type.Number(),
+  outputMean: Type.Array(Type.Number(), { description: 'time mean of the output membranes, network units' }),
+  clippedEvents: Type.Integer({ description: 'events beyond the largest count of a pixel' }),
+  layers: Type.Array(layerSchema),
+  operationNanoseconds: Type.Number(),
+  energyFemtojoules: Type.Number(),
+  warnings: Type.Array(Type.String()),
+});
+
+export const jobSchema = strict({
+  id: Type.String(),
+  kind: Type.String(),
+  device: Type.String(),
+  state: Type.String(),
+  createdAt: Type.String(),
+  updatedAt: Type.String(),
+  parameters: Type.Unknown(),
+  progress: nullable(strict({ done: Type.Integer(), total: Type.Integer(), detail: nullable(Type.String()) })),
+  summary: Type.Unknown(),
+  failure: nullable(failureSchema),
+});
+
+export const inferenceAnswer = strict({ job: jobSchema, results: Type.Array(rowSchema), summary: Type.Unknown() });
+export const inferenceAccepted = strict({ job: jobSchema });
+
+export const jobsQuery = strict({
+  state: Type.Optional(Type.String({ maxLength: 32 })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  after: Type.Optional(Type.String({ maxLength: 64, description: 'id of the last job of the page before' })),
+});
+
+export const resultsQuery = strict({
+  from: Type.Optional(Type.Integer({ minimum: 0, description: 'number of the first row' })),
+  follow: Type.Optional(Type.Boolean({ description: 'true: rows as they come, until the job has ended' })),
+});
+
+export const deviceSchema = strict({
+  id: Type.String(),
+  address: Type.String(),
+  state: Type.String(),
+  chipId: nullable(Type.String()),
+  profile: nullable(Type.String()),
+  firmwareVersion: nullable(Type.String()),
+  bootCount: nullable(Type.Integer()),
+  capabilities: Type.Array(Type.String()),
+});
+
+export const modelSchema = strict({
+  id: Type.String({ description: 'SHA-256 of the bundle' }),
+  name: Type.String(),
+  timestepCount: Type.Integer(),
+  layers: Type.Array(strict({ name: Type.String(), weights: Type.Integer(), kept: Type.Integer() })),
+  earlyStopThreshold: Type.Number(),
+  chipId: nullable(Type.String({ description: 'chip that the bundle was made on' })),
+});
+
+export const telemetryQuery = strict({
+  topics: Type.Optional(Type.String({ maxLength: 256, description: 'comma-separated; all where left out' })),
+  job: Type.Optional(Type.String({ maxLength: 64, description: 'only events of this job' })),
+});
+
+const problemContent = { content: { 'application/problem+json': { schema: problemSchema } } };
+
+/** Answers that every route may give. */
+export const problems = { '4xx': { description: 'Refused', ...problemContent }, '5xx': { description: 'Failed', ...problemContent } };

@@ -1,0 +1,174 @@
+import type { Device, HelloAck, RunResult } from '../../driver/index.js';
+import { packNibbles } from '../../firmware-protocol/numerics/index.js';
+import { MacroError } from '../../proto/error.js';
+import { binEvents, type Frames, type Split } from '../dataset/frames.js';
+import { parseRecording } from '../dataset/recording.js';
+import type { JobContext, JobKind } from '../job/scheduler.js';
+import type { Bundle } from '../network/bundle.js';
+import { type EarlyStop, earlyStopAt } from '../network/compile.js';
+import { runHostStepped, type TimestepResult } from '../network/host-stepped.js';
+import { type AppliedBundle, BundleApplier } from './apply.js';
+import { HostGate } from './gate.js';
+import type { Execution } from './options.js';
+import { type SentRecording, unpackRecordings } from './recording-pack.js';
+import { type InferenceRow, type LayerTally, saturationWarnings, summarise, type Summary } from './result.js';
+
+export const inferenceKind = 'inference';
+
+/** What a job of this kind is asked to do; kept with it, so that the run can be repeated to the bit. */
+export interface InferenceParameters {
+  /** Id of the model. */
+  readonly model: string;
+  readonly split: Split;
+  /** null: no early stop. */
+  readonly threshold: number | null;
+  readonly execution: Execution;
+  /** SHA-256 of the object that holds the recordings. */
+  readonly recordings: string;
+  readonly recordingCount: number;
+  /** Of the first recording; the others follow. Noise is keyed by it. */
+  readonly firstInferenceNumber: number;
+}
+
+/** Where a job finds what its parameters name. */
+export interface InferenceSources {
+  readonly connectTimeoutMilliseconds: number;
+  model(id: string): Bundle;
+  object(sha256: string): Uint8Array;
+  /** Rows that the job has already, from an earlier start. */
+  rows(jobId: string): Iterable<InferenceRow>;
+  /** Called once for each recording that was answered. */
+  answered(deviceId: string, row: InferenceRow): void;
+}
+
+interface Prepared {
+  readonly recording: SentRecording;
+  readonly frames: Frames;
+  /** Resolves when the frames are on the device. */
+  readonly uploaded: Promise<unknown>;
+}
+
+function chooseExecution(asked: Execution, { capabilities, chipId }: HelloAck): 'device' | 'host' {
+  const can = { device: capabilities.includes('RunNetwork'), host: capabilities.includes('Multiply') };
+  const chosen = asked === 'auto' ? (can.device ? 'device' : 'host') : asked;
+  if (can[chosen]) return chosen;
+  throw new MacroError('METHOD_UNSUPPORTED', `execution on the ${chosen} needs ${chosen === 'device' ? 'RunNetwork' : 'Multiply'}, ${chipId} has none`);
+}
+
+/** Adds up what each layer did, timestep by timestep. */
+function addCounts(tally: LayerTally[], result: TimestepResult): LayerTally[] {
+  return tally.map((layer, index) => {
+    const counts = result.layers[index];
+    return {
+      name: layer.name,
+      conversions: layer.conversions + counts.conversions,
+      saturations: layer.saturations + counts.saturations,
+      spikes: layer.spikes + counts.spikes,
+    };
+  });
+}
+
+/** The recordings of one job on one device, one after the other. */
+class InferenceRun {
+  readonly #earlyStop: EarlyStop | undefined;
+
+  constructor(
+    private readonly context: JobContext,
+    private readonly device: Device,
+    private readonly parameters: InferenceParameters,
+    private readonly applied: AppliedBundle,
+    private readonly execution: 'device' | 'host',
+  ) {
+    this.#earlyStop = parameters.threshold === null ? undefined : earlyStopAt(applied.compiled, parameters.threshold);
+  }
+
+  /** Bins a recording and, for execution on the device, begins to send it while the one before still runs: the line is never idle. */
+  prepare(recording: SentRecording | undefined): Prepared | undefined {
+    if (recording === undefined) return undefined;
+    const { timestepCount } = this.applied.compiled.program;
+    const frames = binEvents(parseRecording(recording.bytes, recording.input, recording.label), timestepCount, this.parameters.split);
+    const uploaded = this.execution === 'device' ? this.device.uploadBulk(packNibbles(frames.codes)) : Promise.resolve();
+    // Awaited when its turn comes; until then a failure is not unhandled.
+    uploaded.catch(() => undefined);
+    return { recording, frames, uploaded };
+  }
+
+  async run(index: number, { recording, frames, uploaded }: Prepared): Promise<InferenceRow> {
+    const { compiled } = this.applied;
+    const gate = new HostGate(compiled, this.#earlyStop);
+    let layers: LayerTally[] = compiled.program.layers.map(({ name }) => ({ name, conversions: 0, saturations: 0, spikes: 0 }));
+    await uploaded;
+    const result = await this.execute(frames, this.parameters.firstInferenceNumber + index, (step) => {
+      gate.add(step.timestep, step.membranes);
+      layers = addCounts(layers, step);
+      this.report(index, recording, step, gate);
+    });
+    return {
+      input: recording.input,
+      label: recording.label,
+      ...gate.decide(result),
+      clippedEvents: frames.clippedEvents,
+      layers,
+      operationNanoseconds: result.operationNanoseconds,
+      energyFemtojoules: result.energyFemtojoules,
+      warnings: saturationWarnings(layers),
+    };
+  }
+
+  private execute(frames: Frames, inferenceNumber: number, onTimestep: (result: TimestepResult) => void): Promise<RunResult> {
+    const { compiled, programSha256 } = this.applied;
+    const { signal } = this.context;
+    const earlyStop = this.#earlyStop;
+    if (this.execution === 'host') {
+      return runHostStepped(this.device, compiled, frames.codes, inferenceNumber, earlyStop, onTimestep, signal);
+    }
+    return this.device.runNetwork({ programSha256, frames: frames.codes, inferenceNumber, ...(earlyStop && { earlyStop }) }, onTimestep, signal);
+  }
+
+  private report(index: number, recording: SentRecording, step: TimestepResult, gate: HostGate): void {
+    this.context.event('timestep', {
+      index,
+      input: recording.input,
+      timestep: step.timestep,
+      prediction: gate.prediction,
+      confidence: gate.confidence,
+      membranes: Array.from(step.membranes),
+      // Decoded messages hold what the sender left out in their prototype, where JSON does not look.
+      layers: step.layers.map(({ conversions, saturations, spikes }) => ({ conversions, saturations, spikes })),
+    });
+  }
+}
+
+/**
+ * The job kind `inference`: brings the bundle to the chip, then runs recording after recording. A row is stored for each as it is answered: the
+ * rows are the checkpoint, and a job that is started again goes on behind them.
+ */
+export function inferenceJob(sources: InferenceSources): JobKind {
+  const applier = new BundleApplier();
+  return {
+    name: inferenceKind,
+    async run(context: JobContext, given: unknown): Promise<Summary> {
+      const parameters = given as InferenceParameters;
+      const { device } = context;
+      const bundle = sources.model(parameters.model);
+      const recordings = unpackRecordings(sources.object(parameters.recordings));
+      const identity = await device.whenReady(sources.connectTimeoutMilliseconds);
+      const execution = chooseExecution(parameters.execution, identity);
+      const applied = await applier.apply(device, identity, bundle, execution === 'device');
+      const run = new InferenceRun(context, device, parameters, applied, execution);
+      const rows = [...sources.rows(context.job.id)];
+      let next = run.prepare(recordings[rows.length]);
+      for (let index = rows.length; next !== undefined; index += 1) {
+        if (context.signal.aborted) throw new MacroError('CANCELLED', `the job was stopped after ${index} of ${recordings.length} recordings`);
+        const running = run.run(index, next);
+        next = run.prepare(recordings[index + 1]);
+        const row = await running;
+        rows.push(row);
+        context.result(index, row);
+        context.progress(index + 1, recordings.length);
+        sources.answered(context.job.device, row);
+      }
+      return summarise(rows, applied.compiled.program.timestepCount);
+    },
+  };
+}

@@ -1,0 +1,221 @@
+import { bitLineCount, maximumTimestepCount, sourceLineCount } from '../firmware-protocol/limits.js';
+import { unpackNibbles } from '../firmware-protocol/numerics/index.js';
+import { programCodec, snapshotCodec } from '../proto/codec.js';
+import type { ErrorCode } from '../proto/error.js';
+import type { MethodName, MethodRequests, MethodResults, Program, Progress, Region, SnapshotTile } from '../proto/message.js';
+import type { BulkStore } from './bulk-store.js';
+import type { Chip } from './chip.js';
+import type { Macro } from './macro.js';
+import { NetworkRun } from './network-run.js';
+import { programProblem } from './program-check.js';
+
+/** Why a method was not done. Nothing was applied. */
+export class Refusal {
+  constructor(readonly code: ErrorCode, readonly detail: string) {}
+}
+
+/** What methods work on. */
+export interface Bench {
+  readonly chip: Chip;
+  readonly macro: Macro;
+  readonly bulk: BulkStore;
+  readonly programs: Map<string, Program>;
+  arrayState(): Uint8Array;
+  /** Makes what was done to the chip outlast this process, before it is acknowledged. */
+  persist(): void;
+}
+
+type ProgressBody = Omit<Progress, 'requestId'>;
+
+/** A method at work: it yields what it has to tell between two steps, and returns its answer. A step is short, so that ESTOP gets in. */
+export type Task<Name extends MethodName = MethodName> = Generator<ProgressBody, MethodResults[Name] | Refusal, void>;
+
+const programLimit = 4;
+const multiplyDrivesMaximum = 256;
+const averagesMaximum = 1024;
+const linesPerReadStep = 32;
+
+const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+const outOfRange = (field: string, value: unknown, minimum: number, maximum: number) =>
+  new Refusal('REQUEST_INVALID', `${field} is ${value}; the range is ${minimum} to ${maximum}`);
+
+function missingObject(field: string, digest: Uint8Array): Refusal {
+  return new Refusal('BULK_UNKNOWN', `${field} names the object ${hex(digest.subarray(0, 8))}, which is not here`);
+}
+
+export function* loadProgram({ bulk, macro, programs }: Bench, { sha256 }: MethodRequests['loadProgram']): Task<'loadProgram'> {
+  const bytes = bulk.get(sha256);
+  if (bytes === undefined) return missingObject('sha256', sha256);
+  const program = programCodec.decode(bytes);
+  if (!program.ok) return new Refusal('REQUEST_INVALID', program.reason);
+  const problem = programProblem(program.value, macro.ranges.length);
+  if (problem !== undefined) return new Refusal('REQUEST_INVALID', `the program's ${problem}`);
+  programs.delete(hex(sha256));
+  programs.set(hex(sha256), program.value);
+  for (const oldest of programs.keys()) {
+    if (programs.size <= programLimit) break;
+    programs.delete(oldest);
+  }
+  return { sha256 };
+}
+
+function snapshotProblem(tile: SnapshotTile, index: number): string | undefined {
+  const { firstBitLine, plusLines, minusLines, kept, differenceNanosiemens } = tile;
+  const rows = kept.length / Math.max(1, plusLines.length);
+  if (plusLines.length === 0 || plusLines.length !== minusLines.length) return `tiles[${index}] has ${plusLines.length} plus and ${minusLines.length} minus lines`;
+  if (!Number.isInteger(rows) || differenceNanosiemens.length !== kept.length) return `tiles[${index}] does not fill its rows`;
+  if (firstBitLine + rows > bitLineCount) return `tiles[${index}] ends at bit line ${firstBitLine + rows}; the limit is ${bitLineCount}`;
+  if (Math.max(...plusLines, ...minusLines) >= sourceLineCount) return `tiles[${index}] names a source line above ${sourceLineCount - 1}`;
+  return undefined;
+}
+
+export function* loadSnapshot({ bulk, chip, arrayState, persist }: Bench, { sha256 }: MethodRequests['loadSnapshot']): Task<'loadSnapshot'> {
+  const bytes = bulk.get(sha256);
+  if (bytes === undefined) return missingObject('sha256', sha256);
+  const snapshot = snapshotCodec.decode(bytes);
+  if (!snapshot.ok) return new Refusal('REQUEST_INVALID', snapshot.reason);
+  const problem = snapshot.value.tiles.map(snapshotProblem).find((text) => text !== undefined);
+  if (problem !== undefined) return new Refusal('REQUEST_INVALID', problem);
+  const pairs = chip.loadSnapshot(snapshot.value.tiles);
+  persist();
+  return { arrayState: arrayState(), pairs };
+}
+
+export function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<'runNetwork'> {
+  const { macro, bulk, programs } = bench;
+  const program = programs.get(hex(request.programSha256));
+  if (program === undefined) return new Refusal('PROGRAM_UNKNOWN', `the program ${hex(request.programSha256.subarray(0, 8))} is not loaded`);
+  const packed = bulk.get(request.framesSha256);
+  if (packed === undefined) return missingObject('framesSha256', request.framesSha256);
+  const codes = program.timestepCount * program.inputChannels * program.inputHeight * program.inputWidth;
+  if (packed.length !== (codes + 1) >> 1) return new Refusal('REQUEST_INVALID', `frames have ${packed.length} bytes; the program takes ${(codes + 1) >> 1}`);
+  const { earlyStop } = request;
+  if (earlyStop && (!earlyStop.confidence || earlyStop.confidence.shift > 52)) return new Refusal('REQUEST_INVALID', 'earlyStop.confidence is missing or its shift above 52');
+  const before = { nanoseconds: macro.operationNanoseconds, femtojoules: macro.energyFemtojoules };
+  const run = new NetworkRun(macro, program, unpackNibbles(packed, codes), request.inferenceNumber, earlyStop ?? undefined);
+  for (let outcome = run.step(); outcome !== undefined; outcome = run.step()) {
+    yield { timestep: { ...outcome, membranes: [...outcome.membranes], layers: [...outcome.layers] } };
+  }
+  return {
+    timesteps: run.timesteps,
+    stoppedEarly: run.stoppedEarly,
+    prediction: run.prediction,
+    operationNanoseconds: macro.operationNanoseconds - before.nanoseconds,
+    energyFemtojoules: macro.energyFemtojoules - before.femtojoules,
+  };
+}
+
+function multiplyProblem(request: MethodRequests['multiply'], ranges: number): Refusal | undefined {
+  const { firstBitLine, bitLineCount: rows, sourceLines, range, timestep, tile, drives } = request;
+  if (rows < 1 || rows > bitLineCount) return outOfRange('bitLineCount', rows, 1, bitLineCount);
+  if (firstBitLine + rows > bitLineCount) return outOfRange('firstBitLine', firstBitLine, 0, bitLineCount - rows);
+  if (sourceLines.length < 1 || sourceLines.length > sourceLineCount) return outOfRange('sourceLines.length', sourceLines.length, 1, sourceLineCount);
+  if (Math.max(...sourceLines) >= sourceLineCount) return outOfRange('sourceLines', Math.max(...sourceLines), 0, sourceLineCount - 1);
+  if (range >= ranges) return outOfRange('range', range, 0, ranges - 1);
+  if (timestep >= maximumTimestepCount) return outOfRange('timestep', timestep, 0, maximumTimestepCount - 1);
+  if (tile > 255) return outOfRange('tile', tile, 0, 255);
+  if (drives.length < 1 || drives.length > multiplyDrivesMaximum) return outOfRange('drives.length', drives.length, 1, multiplyDrivesMaximum);
+  const bytes = (rows + 7) >> 3;
+  const short = drives.find(({ lines }) => lines.length !== bytes);
+  if (short !== undefined) return outOfRange('drives.lines.length', short.lines.length, bytes, bytes);
+  const plane = drives.find((drive) => drive.plane > 3)?.plane;
+  return plane === undefined ? undefined : outOfRange('drives.plane', plane, 0, 3);
+}
+
+export function* multiply({ macro }: Bench, request: MethodRequests['multiply']): Task<'multiply'> {
+  const problem = multiplyProblem(request, macro.ranges.length);
+  if (problem !== undefined) return problem;
+  const { firstBitLine, bitLineCount: rows, sourceLines, range, drives } = request;
+  const before = { nanoseconds: macro.operationNanoseconds, femtojoules: macro.energyFemtojoules };
+  const cells = macro.tile({ firstBitLine, bitLineCount: rows, sourceLines });
+  const codeBytes = macro.chip.profile.converterBits > 16 ? 4 : 2;
+  const codes = new Uint8Array(drives.length * sourceLines.length * codeBytes);
+  const view = new DataView(codes.buffer);
+  const out = new Int32Array(sourceLines.length);
+  const driven = new Int32Array(rows);
+  let saturations = 0;
+  let at = 0;
+  for (const { position, plane, lines } of drives) {
+    let count = 0;
+    for (let row = 0; row < rows; row += 1) {
+      if (((lines[row >> 3] >> (row & 7)) & 1) === 1) {
+        driven[count] = row;
+        count += 1;
+      }
+    }
+    saturations += macro.multiply(cells, driven, count, range, request, position, plane, out);
+    for (const code of out) {
+      if (codeBytes === 4) view.setInt32(at, code, true);
+      else view.setUint16(at, code, true);
+      at += codeBytes;
+    }
+  }
+  return {
+    codes,
+    saturations,
+    operationNanoseconds: macro.operationNanoseconds - before.nanoseconds,
+    energyFemtojoules: macro.energyFemtojoules - before.femtojoules,
+  };
+}
+
+function regionProblem(region: Region | null | undefined): Refusal | undefined {
+  if (!region) return new Refusal('REQUEST_INVALID', 'region is missing');
+  const { firstBitLine, bitLines, firstSourceLine, sourceLines } = region;
+  if (bitLines < 1 || firstBitLine + bitLines > bitLineCount) return outOfRange('region.bitLines', bitLines, 1, bitLineCount - firstBitLine);
+  if (sourceLines < 1 || firstSourceLine + sourceLines > sourceLineCount) {
+    return outOfRange('region.sourceLines', sourceLines, 1, sourceLineCount - firstSourceLine);
+  }
+  return undefined;
+}
+
+export function* readCells({ macro, bulk }: Bench, { region, averages }: MethodRequests['readCells']): Task<'readCells'> {
+  const problem = regionProblem(region);
+  if (problem !== undefined) return problem;
+  if (averages < 1 || averages > averagesMaximum) return outOfRange('averages', averages, 1, averagesMaximum);
+  const before = macro.operationNanoseconds;
+  const codes = new Uint16Array(region.bitLines * region.sourceLines);
+  let saturatedCells = 0;
+  for (let done = 0; done < region.bitLines; done += linesPerReadStep) {
+    const bitLines = Math.min(linesPerReadStep, region.bitLines - done);
+    // A decoded region keeps its zeros in its prototype, where a spread does not look.
+    const { firstSourceLine, sourceLines } = region;
+    const read = macro.readCells({ firstBitLine: region.firstBitLine + done, bitLines, firstSourceLine, sourceLines }, averages);
+    codes.set(read.codes, done * region.sourceLines);
+    saturatedCells += read.saturatedCells;
+    yield { cells: { done: (done + bitLines) * region.sourceLines, total: codes.length } };
+  }
+  const sizeBytes = codes.byteLength;
+  const sha256 = bulk.put(new Uint8Array(codes.buffer));
+  if (sha256 === undefined) return new Refusal('BULK_TOO_LARGE', `a map of ${sizeBytes} bytes is larger than the store`);
+  return { sha256, sizeBytes, saturatedCells, operationNanoseconds: macro.operationNanoseconds - before };
+}
+
+function resetProblem({ chip }: Bench, cells: Uint8Array, request: MethodRequests['resetCells']): Refusal | undefined {
+  const { resetAmplitudeMaximumMillivolts, resetWidthMaximumNanoseconds, resetPulsesPerCellMaximum } = chip.profile;
+  const refuse = (field: string, value: number, maximum: number) => new Refusal('PULSE_REFUSED', `${field} is ${value}; the range is 1 to ${maximum}`);
+  const { amplitudeMillivolts, widthNanoseconds } = request;
+  if (amplitudeMillivolts < 1 || amplitudeMillivolts > resetAmplitudeMaximumMillivolts) return refuse('amplitudeMillivolts', amplitudeMillivolts, resetAmplitudeMaximumMillivolts);
+  if (widthNanoseconds < 1 || widthNanoseconds > resetWidthMaximumNanoseconds) return refuse('widthNanoseconds', widthNanoseconds, resetWidthMaximumNanoseconds);
+  if (cells.length !== chip.codes.length / 8) return new Refusal('REQUEST_INVALID', `the bitmap has ${cells.length} bytes; it has ${chip.codes.length / 8}`);
+  for (let cell = 0; cell < chip.codes.length; cell += 1) {
+    const isSelected = ((cells[cell >> 3] >> (cell & 7)) & 1) === 1;
+    if (isSelected && chip.pulseCounts[cell] >= resetPulsesPerCellMaximum) {
+      return new Refusal('PULSE_REFUSED', `cell ${cell} has had ${chip.pulseCounts[cell]} pulses; the limit is ${resetPulsesPerCellMaximum}`);
+    }
+  }
+  return undefined;
+}
+
+/** The pulses of one request are one step: between two of them nothing could be told of the chip that would be true. */
+export function* resetCells(bench: Bench, request: MethodRequests['resetCells']): Task<'resetCells'> {
+  const { chip, macro, bulk } = bench;
+  const cells = bulk.get(request.cellsSha256);
+  if (cells === undefined) return missingObject('cellsSha256', request.cellsSha256);
+  const problem = resetProblem(bench, cells, request);
+  if (problem !== undefined) return problem;
+  const pulses = chip.resetCells(cells);
+  const operationNanoseconds = pulses * (request.widthNanoseconds + chip.profile.settlingNanoseconds);
+  macro.operationNanoseconds += operationNanoseconds;
+  bench.persist();
+  return { pulses, cells: pulses, arrayState: bench.arrayState(), operationNanoseconds };
+}

@@ -1,0 +1,129 @@
+// The simulated board as a process. Prints {"address":"…"} as its first line, then serves hosts until it is told to end.
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { platformClock } from '../../firmware-protocol/clock.js';
+import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
+import { MacroError } from '../../proto/error.js';
+import { Board } from '../board.js';
+import { Chip } from '../chip.js';
+import { overrideProfile, type Profile, profileNamed } from '../profile.js';
+import { readChipFile, writeChipFile } from './chip-file.js';
+import { listenPty } from './listen-pty.js';
+import { listenTcp } from './listen-tcp.js';
+import { readSnapshotFile } from './snapshot-file.js';
+
+const options = {
+  profile: { type: 'string', default: 'lab' },
+  'profile-file': { type: 'string' },
+  seed: { type: 'string', default: '1' },
+  state: { type: 'string', default: 'formed' },
+  chip: { type: 'string' },
+  snapshot: { type: 'string' },
+  pace: { type: 'string', default: 'none' },
+  listen: { type: 'string', default: 'tcp://127.0.0.1:7700' },
+  pty: { type: 'boolean', default: false },
+  'exit-with-parent': { type: 'boolean', default: false },
+} as const;
+
+type Values = ReturnType<typeof readArguments>;
+
+function readArguments() {
+  try {
+    return parseArgs({ options, allowPositionals: false }).values;
+  } catch (error) {
+    throw new MacroError('BAD_ARGUMENT', error instanceof Error ? error.message : String(error));
+  }
+}
+
+function oneOf<Choice extends string>(field: string, value: string, ...choices: Choice[]): Choice {
+  const choice = choices.find((known) => known === value);
+  if (choice === undefined) throw new MacroError('BAD_ARGUMENT', `--${field} is "${value}"; it is ${choices.join(' or ')}`, { field });
+  return choice;
+}
+
+function readSeed(text: string): number {
+  const seed = Number(text);
+  if (!/^\d+$/.test(text) || seed > 0xffffffff) throw new MacroError('BAD_ARGUMENT', `--seed is "${text}"; it is an integer from 0 to 4294967295`, { field: 'seed' });
+  return seed;
+}
+
+function readProfile(values: Values): Profile {
+  const profile = profileNamed(values.profile);
+  const path = values['profile-file'];
+  if (path === undefined) return profile;
+  try {
+    return overrideProfile(profile, JSON.parse(readFileSync(path, 'utf8')));
+  } catch (error) {
+    if (error instanceof MacroError) throw error;
+    throw new MacroError('BAD_PROFILE', `${path}: ${error instanceof Error ? error.message : String(error)}`, { field: 'profile' });
+  }
+}
+
+function makeChip(values: Values, profile: Profile): Chip {
+  const seed = readSeed(values.seed);
+  const saved = values.chip === undefined ? undefined : readChipFile(values.chip, profile, seed);
+  if (saved !== undefined) return saved;
+  const isPristine = oneOf('state', values.state, 'formed', 'pristine') === 'pristine';
+  const chip = isPristine ? Chip.pristine(profile, seed) : Chip.formed(profile, seed);
+  if (values.snapshot !== undefined) chip.setConductances(readSnapshotFile(values.snapshot, [bitLineCount, sourceLineCount]));
+  if (values.chip !== undefined) writeChipFile(values.chip, chip);
+  return chip;
+}
+
+/** An immediate lets the line have its turn without the millisecond that a timer takes at least. */
+function setTimer(action: () => void, delayMilliseconds: number): () => void {
+  if (delayMilliseconds > 0) {
+    const timer = setTimeout(action, delayMilliseconds);
+    return () => clearTimeout(timer);
+  }
+  const immediate = setImmediate(action);
+  return () => clearImmediate(immediate);
+}
+
+function makeBoard(values: Values): Board {
+  const chip = makeChip(values, readProfile(values));
+  const chipFile = values.chip;
+  const clock = platformClock({ nowMilliseconds: () => performance.now(), setTimer });
+  return new Board({
+    chip,
+    clock,
+    prng: { nextUint32: () => randomBytes(4).readUInt32LE() },
+    sha256: (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()),
+    pace: oneOf('pace', values.pace, 'none', 'real'),
+    ...(chipFile !== undefined && { persist: (changed: Chip) => writeChipFile(chipFile, changed) }),
+  });
+}
+
+async function serve(values: Values, board: Board): Promise<{ address: string; close(): void }> {
+  if (values.pty) return listenPty((channel) => board.attach(channel));
+  const match = /^tcp:\/\/(\[[^\]]+\]|[^:]+):(\d+)$/.exec(values.listen);
+  if (match === null) throw new MacroError('BAD_ARGUMENT', `--listen is "${values.listen}"; it is tcp://host:port`, { field: 'listen' });
+  return listenTcp(match[1].replace(/^\[|\]$/g, ''), Number(match[2]), (channel) => board.attach(channel));
+}
+
+async function main(): Promise<void> {
+  const values = readArguments();
+  const board = makeBoard(values);
+  const line = await serve(values, board);
+  const end = () => {
+    board.close();
+    line.close();
+    process.exit(0);
+  };
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+  process.on('SIGHUP', () => board.restart());
+  if (values['exit-with-parent']) {
+    process.stdin.on('end', end);
+    process.stdin.on('error', end);
+    process.stdin.resume();
+  }
+  process.stdout.write(`${JSON.stringify({ address: line.address })}\n`);
+}
+
+main().catch((error: unknown) => {
+  const known = MacroError.from(error);
+  process.stderr.write(`${known.message}\n`);
+  process.exit(known.category === 'usage' ? 2 : 1);
+});

@@ -1,0 +1,137 @@
+// The command line as a person or a script meets it: exit codes, what goes to which stream, and that nothing runs before all inputs are good.
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { isErrorCode } from '../proto/error.js';
+import { main } from '../server/cli/main.js';
+import { bufferConsole } from './console.js';
+import { bundleFolder, digitFolder } from './digits.js';
+
+const root = join(import.meta.dirname, '..');
+const bundle = bundleFolder(t);
+const timestepCount = 4;
+
+async function prime(...argv: string[]) {
+  const console = bufferConsole();
+  const exitCode = await main(argv, console);
+  return { exitCode, stdout: console.stdout(), stderr: console.stderr() };
+}
+
+const errorLine = /^([A-Z]+(?:_[A-Z]+)+): .+\. .+\.$/m;
+const codeOf = (stderr: string) => errorLine.exec(stderr)?.[1] ?? '';
+
+t.test('wrong usage exits 2 with a code of the table on stderr and nothing on stdout', async (t) => {
+  const wrong: [string, string[]][] = [
+    ['BAD_ARGUMENT', []],
+    ['BAD_ARGUMENT', ['fly']],
+    ['BAD_ARGUMENT', ['infer', '--model', bundle]],
+    ['BAD_ARGUMENT', ['infer', '--model', bundle, '--input', root, '--frobnicate']],
+    ['BAD_THRESHOLD', ['infer', '--model', bundle, '--input', root, '--threshold', 'NaN']],
+    ['BAD_THRESHOLD', ['infer', '--model', bundle, '--input', root, '--threshold', '1']],
+    ['BAD_THRESHOLD', ['infer', '--model', bundle, '--input', root, '--threshold', '']],
+    ['BAD_REQUEST', ['infer', '--model', bundle, '--input', root, '--split', 'halves']],
+    ['BAD_REQUEST', ['infer', '--model', bundle, '--input', root, '--threshold', '0.5', '--no-early-stop']],
+    ['MODEL_UNKNOWN', ['infer', '--model', join(root, 'nowhere'), '--input', root]],
+    ['INPUT_NOT_FOUND', ['infer', '--model', bundle, '--input', join(root, 'nowhere')]],
+    ['BAD_ARGUMENT', ['devices', '--local', 'sim:ideal', '--connect-timeout', '0']],
+    ['BAD_ARGUMENT', ['devices', '--local', 'sim:ideal', '--server', 'http://127.0.0.1:1']],
+    ['BAD_ADDRESS', ['devices', '--local', 'usb:0']],
+    ['BAD_PROFILE', ['devices', '--local', 'sim:nowhere']],
+    ['BAD_ARGUMENT', ['serve', '--port', '70000']],
+    ['TOKEN_REQUIRED', ['serve', '--host', '0.0.0.0', '--port', '0']],
+  ];
+  for (const [code, argv] of wrong) {
+    const { exitCode, stdout, stderr } = await prime(...argv);
+    t.equal(codeOf(stderr), code, `prime ${argv.join(' ')}: ${stderr}`);
+    t.ok(isErrorCode(code));
+    t.equal(exitCode, 2, argv.join(' '));
+    t.equal(stdout, '');
+    t.notMatch(stderr, /\n\s+at /, 'no stack without --debug');
+  }
+});
+
+t.test('--debug adds where an error came from', async (t) => {
+  const { stderr } = await prime('infer', '--model', join(root, 'nowhere'), '--input', root, '--debug');
+  t.match(stderr, /\n\s+at /);
+});
+
+t.test('a service that is not there is a failure, not wrong usage', async (t) => {
+  const { exitCode, stderr } = await prime('devices', '--server', 'http://127.0.0.1:1');
+  t.equal(codeOf(stderr), 'SERVICE_UNREACHABLE');
+  t.equal(exitCode, 1);
+});
+
+t.test('help and version exit 0', async (t) => {
+  t.equal((await prime('--version')).exitCode, 0);
+  const help = await prime('infer', '--help');
+  t.equal(help.exitCode, 0);
+  t.match(help.stdout, /--keep-going/);
+});
+
+t.test('the launcher says what is missing in a checkout without a build', async (t) => {
+  const checkout = mkdtempSync(join(tmpdir(), 'prime-hil-'));
+  cpSync(join(root, 'server', 'bin'), join(checkout, 'server', 'bin'), { recursive: true });
+  for (const file of ['package-lock.json', 'tsconfig.json', 'package.json']) cpSync(join(root, file), join(checkout, file));
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(checkout, 'server', 'bin', 'prime.js'), 'devices'], { encoding: 'utf8' });
+  t.equal(status, 2);
+  t.equal(stdout, '');
+  t.match(stderr, /^SETUP_REQUIRED: /);
+});
+
+t.test('infer prints one object a recording in the order of sorted paths, then the summary', async (t) => {
+  const folder = digitFolder(t, 3);
+  const argv = ['infer', '--local', 'sim:lab-paper', '--model', bundle, '--input', folder, '--json'];
+  const { exitCode, stdout, stderr } = await prime(...argv);
+  t.equal(exitCode, 0, stderr);
+  const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
+  t.equal(lines.length, 4);
+  const inputs = lines.slice(0, 3).map(({ input }) => input);
+  t.strictSame(inputs, [...inputs].sort());
+  for (const line of lines.slice(0, 3)) {
+    t.strictSame(Object.keys(line), ['input', 'label', 'prediction', 'stoppedAtTimestep', 'confidence', 'outputMean', 'clippedEvents']);
+    t.equal(line.outputMean.length, 10);
+    t.equal(line.label, Number(line.input.split('/').at(-2)));
+    t.equal(line.prediction, line.outputMean.indexOf(Math.max(...line.outputMean)));
+  }
+  const { summary } = lines[3];
+  t.equal(summary.recordings, 3);
+  t.equal(summary.failed, 0);
+  t.ok(Math.abs(summary.savedFraction - (1 - summary.meanTimesteps / timestepCount)) < 1e-5);
+  t.ok(summary.energyNanojoules > 0 && summary.executionSeconds > 0);
+  t.match(stderr, /^wall time [\d.]+ s$/m);
+  t.equal((await prime(...argv)).stdout, stdout, 'the same command gives the same bytes');
+});
+
+t.test('one bad input refuses the command; with --keep-going it has a line of its own and the exit code is 1', async (t) => {
+  const folder = digitFolder(t, 2);
+  mkdirSync(join(folder, '0'), { recursive: true });
+  writeFileSync(join(folder, '0', 'cut.bin'), new Uint8Array(52));
+  const argv = ['infer', '--local', 'sim:lab-paper', '--model', bundle, '--input', folder, '--json'];
+  const refused = await prime(...argv);
+  t.equal(refused.exitCode, 2);
+  t.equal(refused.stdout, '');
+  t.equal(codeOf(refused.stderr), 'RECORDING_TRUNCATED');
+  const kept = await prime(...argv, '--keep-going');
+  t.equal(kept.exitCode, 1);
+  const lines = kept.stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
+  t.equal(lines.length, 4);
+  const bad = lines.find(({ error }) => error !== undefined);
+  t.strictSame(bad.error, { code: 'RECORDING_TRUNCATED' });
+  t.match(bad.input, /cut\.bin$/);
+  t.equal(lines[3].summary.recordings, 3);
+  t.equal(lines[3].summary.failed, 1);
+});
+
+t.test('a person gets tables', async (t) => {
+  const folder = digitFolder(t, 2);
+  const answer = await prime('infer', '--local', 'sim:lab-paper', '--model', bundle, '--input', folder);
+  t.equal(answer.exitCode, 0, answer.stderr);
+  t.match(answer.stdout, /stopped at timestep/);
+  t.match(answer.stdout, /mean timesteps/);
+  const devices = await prime('devices', '--local', 'sim:lab-paper');
+  t.match(devices.stdout, /sim-lab/);
+  const jobs = await prime('jobs', '--local', 'sim:lab-paper');
+  t.equal(jobs.exitCode, 0, jobs.stderr);
+});

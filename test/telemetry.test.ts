@@ -1,0 +1,73 @@
+// The live stream: a snapshot, then events as they happen; a client that is too slow is told what it missed, and costs nobody else anything.
+import t, { type Test } from 'tap';
+import { call, digitForm, serviceBench } from './service-bench.js';
+import { TcpBoard } from './tcp-board.js';
+import { openTelemetry } from './telemetry-client.js';
+
+async function bench(t: Test) {
+  const board = await TcpBoard.start('ideal');
+  t.teardown(() => board.close());
+  return { board, bench: await serviceBench(t, { devices: [board.address] }) };
+}
+
+t.test('a client gets a snapshot, then every timestep before the decision', async (t) => {
+  const { bench: b } = await bench(t);
+  const telemetry = await openTelemetry(t, b);
+  const snapshot = await telemetry.next(({ type }) => type === 'snapshot');
+  t.equal(telemetry.messages[0], snapshot);
+  t.equal(snapshot.devices?.length, 1);
+  t.strictSame(snapshot.jobs, []);
+  const { body } = await call(b, `/v1/inferences?model=${b.model}&earlyStop=false&wait=30`, { method: 'POST', body: digitForm(2) });
+  const ended = await telemetry.next(({ topic, data }) => topic === 'job' && data?.['state'] === 'SUCCEEDED');
+  t.equal(ended.jobId, body.job.id);
+  const timesteps = telemetry.messages.filter(({ topic }) => topic === 'timestep');
+  t.strictSame(timesteps.map(({ data }) => [data?.['index'], data?.['timestep']]), [0, 1].flatMap((index) => [0, 1, 2, 3].map((step) => [index, step])));
+  t.ok(timesteps.every(({ jobId, deviceId }) => jobId === body.job.id && deviceId === body.job.device));
+  const lastOfFirst = timesteps[3].data ?? {};
+  t.equal(lastOfFirst['confidence'], body.results[0].confidence);
+  const order = telemetry.messages.filter(({ topic }) => topic === 'timestep' || topic === 'result').map(({ topic }) => topic);
+  t.strictSame(order.slice(0, 5), ['timestep', 'timestep', 'timestep', 'timestep', 'result']);
+  const sequences = telemetry.messages.flatMap(({ sequence }) => sequence ?? []);
+  t.strictSame(sequences, [...sequences].sort((left, right) => left - right), 'sequences rise');
+});
+
+t.test('topics and job filter what is sent', async (t) => {
+  const { bench: b } = await bench(t);
+  const onlyResults = await openTelemetry(t, b, 'topics=result');
+  const everything = await openTelemetry(t, b);
+  await call(b, `/v1/inferences?model=${b.model}&wait=30`, { method: 'POST', body: digitForm(2) });
+  await everything.next(({ topic, data }) => topic === 'job' && data?.['state'] === 'SUCCEEDED');
+  await onlyResults.next(({ data }) => data?.['index'] === 1);
+  t.ok(onlyResults.messages.slice(1).every(({ topic }) => topic === 'result'));
+  const refused = await call(b, '/v1/telemetry?topics=weather');
+  t.equal(refused.status, 400);
+  t.equal(refused.body.field, 'topics');
+});
+
+t.test('a device that goes away and comes back is seen', async (t) => {
+  const { board, bench: b } = await bench(t);
+  const telemetry = await openTelemetry(t, b, 'topics=device');
+  board.unplug();
+  await telemetry.next(({ data }) => data?.['state'] === 'link-down');
+  await board.plug();
+  await telemetry.next(({ data, sequence }) => data?.['state'] === 'ready' && (sequence ?? 0) > 0);
+});
+
+t.test('a client that does not read is told of the gap, and holds up nobody', async (t) => {
+  const { bench: b } = await bench(t);
+  const slow = await openTelemetry(t, b);
+  await slow.next(({ type }) => type === 'snapshot');
+  slow.pause();
+  const form = digitForm(1);
+  const part = form.get('recording') as File;
+  for (let copy = 0; copy < 1500; copy += 1) form.append('recording', part, `Test/7/${copy}.bin`);
+  const { status, body } = await call(b, `/v1/inferences?model=${b.model}&earlyStop=false&wait=120`, { method: 'POST', body: form });
+  t.equal(status, 200);
+  t.equal(body.job.state, 'SUCCEEDED');
+  slow.resume();
+  const gap = await slow.next(({ type }) => type === 'gap');
+  t.ok((gap.dropped ?? 0) > 0);
+  await slow.next(({ topic, data }) => topic === 'job' && data?.['state'] === 'SUCCEEDED');
+  const sequences = slow.messages.flatMap(({ sequence }) => sequence ?? []);
+  t.strictSame(sequences, [...new Set(sequences)].sort((left, right) => left - right), 'nothing twice, nothing out of order');
+});
