@@ -59,7 +59,7 @@ function refuseForeignPages(app: App): void {
 function answerErrors(app: App, { metrics }: ServiceParts): void {
   app.setErrorHandler((error, request, reply) => {
     const known = asMacroError(error);
-    metrics.countError(known);
+    metrics.countErrorCode(known.code);
     if (known.httpStatus >= 500) request.log.error(known);
     return reply.code(known.httpStatus).type(problemMediaType).send(problemOf(known));
   });

@@ -1,5 +1,4 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { MacroError } from '../proto/error.js';
 import type { InferenceRow } from './inference/result.js';
 
 const femtojoulesPerJoule = 1e15;
@@ -136,8 +135,9 @@ export class Metrics {
     }
   }
 
-  countError(error: unknown): void {
-    this.#service.errors.inc({ code: MacroError.from(error).code });
+  /** @param code of the error table */
+  countErrorCode(code: string): void {
+    this.#service.errors.inc({ code });
   }
 
   observeRequest(method: string, route: string, status: number, seconds: number): void {

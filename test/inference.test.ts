@@ -75,7 +75,7 @@ t.test('a bundle is refused on another chip, and on one that only claims to be t
   const other = await bench(t, 'lab', 2);
   const identity = await other.device.whenReady(5000);
   await t.rejects(new BundleApplier().apply(other.device, identity, bundle, true), { code: 'BUNDLE_CHIP_MISMATCH', message: /made on sim-lab-half-1/ });
-  const claimed = { ...bundle, chip: bundle.chip && { ...bundle.chip, chipId: identity.chipId } };
+  const claimed = { ...bundle, ...(bundle.chip && { chip: { ...bundle.chip, chipId: identity.chipId } }) };
   await t.rejects(new BundleApplier().apply(other.device, identity, claimed, true), { code: 'BUNDLE_CHIP_MISMATCH', message: /correlate/ });
   t.equal(other.board.chip.pulses, 0, 'no pulse was sent');
 });

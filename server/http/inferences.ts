@@ -7,14 +7,16 @@ import { labelOf } from '../dataset/nmnist.js';
 import { maximumRecordingBytes, parseRecording } from '../dataset/recording.js';
 import { type InferenceParameters, inferenceKind } from '../inference/job.js';
 import { inferenceOptions } from '../inference/options.js';
+import type { InferenceRow } from '../inference/result.js';
 import { maximumRecordings, packRecordings, type SentRecording } from '../inference/recording-pack.js';
+import type { Job } from '../job/state.js';
 import type { Bundle } from '../network/bundle.js';
+import { jobEnd } from './job-watch.js';
 import { viewOf } from './jobs.js';
 import type { ServiceParts } from './parts.js';
-import { problemMediaType, problemOf } from './problem.js';
+import { errorOf, problemMediaType, problemOf } from './problem.js';
 import { inferenceAccepted, inferenceAnswer, inferenceQuery, problems } from './schemas.js';
 import { uploadedFiles } from './uploads.js';
-import { type Job, failureOf, jobEnd } from './job-end.js';
 
 type Query = Static<typeof inferenceQuery>;
 
@@ -61,17 +63,19 @@ function submit(parts: ServiceParts, query: Query, bundle: Bundle, recordings: r
 }
 
 /** The answer inline where the job ended in time, otherwise where to look for it. */
-async function answer(parts: ServiceParts, submitted: Job, waitSeconds: number, request: FastifyRequest, reply: FastifyReply) {
-  const job = waitSeconds > 0 ? await jobEnd(parts, submitted.id, waitSeconds, request) : submitted;
-  const location = `/v1/jobs/${job.id}`;
-  const failure = failureOf(job);
-  reply.header('location', location);
-  if (failure !== undefined) {
-    parts.metrics.countError(failure);
+async function answer(parts: ServiceParts, submitted: Job, waitSeconds: number, reply: FastifyReply) {
+  const { bus, store } = parts;
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  const job = waitSeconds > 0 ? await jobEnd(bus, store, submitted.id, waitSeconds, gone.signal) : submitted;
+  reply.header('location', `/v1/jobs/${job.id}`);
+  if (job.failure !== null) {
+    const failure = errorOf(job.failure, 500);
     return reply.code(failure.httpStatus).type(problemMediaType).send(problemOf(failure, job.id));
   }
-  if (job.state !== 'SUCCEEDED') return reply.code(202).send({ job: viewOf(job) });
-  return reply.code(200).send({ job: viewOf(job), results: [...parts.store.results(job.id, 0)], summary: job.summary });
+  if (job.state !== 'SUCCEEDED') return reply.code(202).send({ job: viewOf(job, parts) });
+  const results = [...store.results(job.id)] as InferenceRow[];
+  return reply.code(200).send({ job: viewOf(job, parts), results, summary: job.summary });
 }
 
 /** `POST /v1/inferences`: recordings in, a job or its answer out. */
@@ -92,6 +96,6 @@ export function inferenceRoutes(app: App, parts: ServiceParts): void {
     const bundle = parts.models.read(query.model);
     const recordings = await receive(request, query);
     const job = submit(parts, query, bundle, recordings);
-    return answer(parts, job, query.wait ?? 0, request, reply);
+    return answer(parts, job, query.wait ?? 0, reply);
   });
 }

@@ -6,6 +6,7 @@ import type { JobStore } from '../job/store.js';
 import type { Metrics } from '../metrics.js';
 import type { ModelStore } from '../store/models.js';
 import type { ObjectStore } from '../store/objects.js';
+import type { JobProgress } from './job-progress.js';
 
 /** What the routes work with. */
 export interface ServiceParts {
@@ -17,4 +18,5 @@ export interface ServiceParts {
   readonly scheduler: Scheduler;
   readonly bus: EventBus;
   readonly metrics: Metrics;
+  readonly progress: JobProgress;
 }

@@ -1,6 +1,7 @@
 import Type, { type TSchema } from 'typebox';
 import { splits } from '../dataset/frames.js';
 import { executions } from '../inference/options.js';
+import { jobStates } from '../job/state.js';
 import { problemSchema } from './problem.js';
 
 /** Schemas of what the API takes and gives. Unknown fields are refused: a typing error must never be read as a default. */
@@ -27,7 +28,7 @@ export const inferenceQuery = strict({
   label: Type.Optional(Type.Integer({ minimum: 0, maximum: 9999, description: 'label of the recording in the body' })),
 });
 
-const failureSchema = strict({ code: Type.String(), detail: Type.String(), outcome: Type.String() });
+const failureSchema = strict({ code: Type.String(), detail: Type.String(), outcome: Type.String(), field: Type.Optional(Type.String()) });
 
 const layerSchema = strict({ name: Type.String(), conversions: Type.Integer(), saturations: Type.Integer(), spikes: Type.Integer() });
 
@@ -51,9 +52,10 @@ export const jobSchema = strict({
   device: Type.String(),
   state: Type.String(),
   createdAt: Type.String(),
-  updatedAt: Type.String(),
+  startedAt: nullable(Type.String()),
+  endedAt: nullable(Type.String()),
   parameters: Type.Unknown(),
-  progress: nullable(strict({ done: Type.Integer(), total: Type.Integer(), detail: nullable(Type.String()) })),
+  progress: nullable(strict({ done: Type.Integer(), total: Type.Integer() })),
   summary: Type.Unknown(),
   failure: nullable(failureSchema),
 });
@@ -62,9 +64,10 @@ export const inferenceAnswer = strict({ job: jobSchema, results: Type.Array(rowS
 export const inferenceAccepted = strict({ job: jobSchema });
 
 export const jobsQuery = strict({
-  state: Type.Optional(Type.String({ maxLength: 32 })),
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
-  after: Type.Optional(Type.String({ maxLength: 64, description: 'id of the last job of the page before' })),
+  state: Type.Optional(oneOf(jobStates, 'only jobs in this state')),
+  device: Type.Optional(Type.String({ maxLength: 64, description: 'only jobs of this device' })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'at most so many (default 50)' })),
+  before: Type.Optional(Type.String({ maxLength: 64, description: 'id of the last job of the page before' })),
 });
 
 export const resultsQuery = strict({
@@ -76,9 +79,11 @@ export const deviceSchema = strict({
   id: Type.String(),
   address: Type.String(),
   state: Type.String(),
+  reason: Type.String({ description: 'why it is in this state' }),
   chipId: nullable(Type.String()),
-  profile: nullable(Type.String()),
+  profile: nullable(Type.String({ description: 'of a simulator' })),
   firmwareVersion: nullable(Type.String()),
+  bootId: nullable(Type.String({ description: 'new at each start of the controller' })),
   bootCount: nullable(Type.Integer()),
   capabilities: Type.Array(Type.String()),
 });

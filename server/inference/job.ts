@@ -139,6 +139,21 @@ class InferenceRun {
   }
 }
 
+/** Waits for the device, but not longer than the job is wanted. */
+async function whenReady(device: Device, timeoutMilliseconds: number, signal: AbortSignal): Promise<HelloAck> {
+  let onAbort: (() => void) | undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    onAbort = () => reject(new MacroError('CANCELLED', 'the job was stopped before the device answered'));
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+  try {
+    return await Promise.race([device.whenReady(timeoutMilliseconds), stopped]);
+  } finally {
+    if (onAbort) signal.removeEventListener('abort', onAbort);
+  }
+}
+
 /**
  * The job kind `inference`: brings the bundle to the chip, then runs recording after recording. A row is stored for each as it is answered: the
  * rows are the checkpoint, and a job that is started again goes on behind them.
@@ -152,7 +167,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       const { device } = context;
       const bundle = sources.model(parameters.model);
       const recordings = unpackRecordings(sources.object(parameters.recordings));
-      const identity = await device.whenReady(sources.connectTimeoutMilliseconds);
+      const identity = await whenReady(device, sources.connectTimeoutMilliseconds, context.signal);
       const execution = chooseExecution(parameters.execution, identity);
       const applied = await applier.apply(device, identity, bundle, execution === 'device');
       const run = new InferenceRun(context, device, parameters, applied, execution);
@@ -165,6 +180,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
         const row = await running;
         rows.push(row);
         context.result(index, row);
+        context.event('result', { index, ...row });
         context.progress(index + 1, recordings.length);
         sources.answered(context.job.device, row);
       }

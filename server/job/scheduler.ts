@@ -1,0 +1,157 @@
+import type { Device } from '../../driver/index.js';
+import { MacroError } from '../../proto/error.js';
+import type { EventBus, Topic } from '../event-bus.js';
+import { isEnded, type Job, type JobFailure } from './state.js';
+import type { JobStore } from './store.js';
+
+/** What a running job may use. */
+export interface JobContext {
+  readonly job: Job;
+  readonly device: Device;
+  /** Aborted when the job shall end at its next safe point. */
+  readonly signal: AbortSignal;
+  checkpoint(name: string, data: unknown): void;
+  lastCheckpoint(name: string): unknown;
+  result(index: number, row: unknown): void;
+  progress(done: number, total: number, detail?: unknown): void;
+  event(topic: Topic, data: unknown): void;
+}
+
+/** One kind of work. `run` resolves with the summary of a job that succeeded, and rejects with why it did not. */
+export interface JobKind {
+  readonly name: string;
+  run(context: JobContext, parameters: unknown): Promise<unknown>;
+}
+
+/** Where the scheduler finds devices. */
+export interface DeviceSource {
+  device(id: string): Device;
+  ids(): readonly string[];
+}
+
+interface Running {
+  readonly abort: AbortController;
+  readonly ended: Promise<void>;
+  isStopping: boolean;
+}
+
+/** Jobs that may wait for one device. */
+export const queueLimit = 1000;
+
+function failureOf(error: unknown): JobFailure {
+  const { code, detail, outcome, field } = MacroError.from(error);
+  return { code, detail, outcome, ...(field !== undefined && { field }) };
+}
+
+/**
+ * Runs jobs, one at a time on each device, in the order in which they were submitted. Whatever a job does, the next one runs. After a crash
+ * what was RUNNING is INTERRUPTED and nothing is repeated; what was QUEUED goes on.
+ */
+export class Scheduler {
+  private readonly kinds: ReadonlyMap<string, JobKind>;
+  /** By device. */
+  private readonly running = new Map<string, Running & { readonly jobId: string }>();
+  private isClosed = false;
+
+  constructor(private readonly store: JobStore, private readonly devices: DeviceSource, kinds: readonly JobKind[], private readonly bus: EventBus) {
+    this.kinds = new Map(kinds.map((kind) => [kind.name, kind]));
+  }
+
+  /** Ends what a crash left open, and starts what waits. Called once. */
+  start(): void {
+    for (const job of this.store.list({ state: 'RUNNING', limit: -1 })) this.publish(this.store.append(job.id, { kind: 'interrupted' }));
+    for (const id of this.devices.ids()) this.startNext(id);
+  }
+
+  /** @throws MacroError DEVICE_UNKNOWN, QUEUE_FULL, SERVICE_STOPPING */
+  submit(kind: string, deviceId: string, parameters: unknown): Job {
+    if (this.isClosed) throw new MacroError('SERVICE_STOPPING', 'the service is stopping');
+    if (!this.kinds.has(kind)) throw new MacroError('BAD_REQUEST', `there is no job kind "${kind}"; there are ${[...this.kinds.keys()].join(', ')}`, { field: 'kind' });
+    this.devices.device(deviceId);
+    if (this.store.queued(deviceId).length >= queueLimit) throw new MacroError('QUEUE_FULL', `${queueLimit} jobs wait for ${deviceId}`);
+    const job = this.store.create(kind, deviceId, parameters);
+    this.publish(job);
+    this.startNext(deviceId);
+    return this.store.get(job.id);
+  }
+
+  /**
+   * Ends a job: a queued one at once, a running one at its next safe point.
+   * @throws MacroError JOB_UNKNOWN, JOB_STATE_CONFLICT where it has ended
+   */
+  stop(jobId: string): Job {
+    const job = this.store.get(jobId);
+    if (isEnded(job.state)) throw new MacroError('JOB_STATE_CONFLICT', `job ${jobId} is ${job.state} and has nothing to stop`);
+    const running = [...this.running.values()].find((candidate) => candidate.jobId === jobId);
+    if (running === undefined) {
+      const stopped = this.store.append(jobId, { kind: 'stopped' });
+      this.publish(stopped);
+      return stopped;
+    }
+    running.isStopping = true;
+    running.abort.abort();
+    return job;
+  }
+
+  /** Stops what runs at its next safe point and starts nothing more. Running jobs become INTERRUPTED, queued ones wait for the next start. */
+  async close(): Promise<void> {
+    this.isClosed = true;
+    const ends = [...this.running.values()].map(({ abort, ended }) => {
+      abort.abort();
+      return ended;
+    });
+    await Promise.all(ends);
+  }
+
+  private startNext(deviceId: string): void {
+    if (this.isClosed || this.running.has(deviceId)) return;
+    const job = this.store.queued(deviceId)[0];
+    if (job === undefined) return;
+    const started = this.store.append(job.id, { kind: 'started' });
+    this.publish(started);
+    const abort = new AbortController();
+    const running = { jobId: job.id, abort, isStopping: false, ended: Promise.resolve() };
+    this.running.set(deviceId, running);
+    running.ended = this.run(started, running).then(() => {
+      this.running.delete(deviceId);
+      this.startNext(deviceId);
+    });
+  }
+
+  private async run(job: Job, running: { readonly abort: AbortController; readonly isStopping: boolean }): Promise<void> {
+    const kind = this.kinds.get(job.kind);
+    try {
+      if (kind === undefined) throw new MacroError('INTERNAL_ERROR', `this version does not know the job kind "${job.kind}"`);
+      const summary = await kind.run(this.contextOf(job, running.abort.signal), job.parameters);
+      this.publish(this.store.append(job.id, { kind: 'succeeded', summary }));
+    } catch (error) {
+      this.publish(this.store.append(job.id, this.endOf(error, running)));
+    }
+  }
+
+  private endOf(error: unknown, { abort, isStopping }: { readonly abort: AbortController; readonly isStopping: boolean }) {
+    const failure = failureOf(error);
+    if (abort.signal.aborted && failure.outcome !== 'unknown') return { kind: isStopping ? 'stopped' : 'interrupted' } as const;
+    return { kind: 'failed', failure } as const;
+  }
+
+  private contextOf(job: Job, signal: AbortSignal): JobContext {
+    const { store, bus } = this;
+    const about = { deviceId: job.device, jobId: job.id };
+    return {
+      job,
+      device: this.devices.device(job.device),
+      signal,
+      checkpoint: (name, data) => store.saveCheckpoint(job.id, name, data),
+      lastCheckpoint: (name) => store.checkpoint(job.id, name),
+      result: (index, row) => store.addResult(job.id, index, row),
+      progress: (done, total, detail) => bus.publish({ topic: 'progress', ...about, data: { done, total, ...(detail !== undefined && { detail }) } }),
+      event: (topic, data) => bus.publish({ topic, ...about, data }),
+    };
+  }
+
+  private publish(job: Job): void {
+    const { id, kind, state, failure } = job;
+    this.bus.publish({ topic: 'job', deviceId: job.device, jobId: id, data: { id, kind, state, failure } });
+  }
+}

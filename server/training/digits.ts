@@ -1,0 +1,54 @@
+import { philox } from '../../firmware-protocol/numerics/index.js';
+import { filmDigit } from '../dataset/camera.js';
+import { binEvents } from '../dataset/frames.js';
+import { digitPixels, readMnist } from '../dataset/mnist.js';
+import type { Recording } from '../dataset/recording.js';
+
+/** Camera seeds of the two sets lie apart, so that no film of a test digit shares its noise with one of a train digit. */
+const cameraSeeds = { train: 0x1000_0000, test: 0x2000_0000 } as const;
+const shuffleStream = 0x5f1e;
+const shuffleRounds = 10;
+
+export interface LabelledFrames {
+  /** T × 2 × 34 × 34 event counts. */
+  readonly codes: Uint8Array;
+  readonly label: number;
+}
+
+/** The film of one MNIST digit. A function of the set and the index. */
+export function filmedDigit(which: 'train' | 'test', index: number): Recording & { readonly label: number } {
+  const { images, labels } = mnist(which);
+  const image = images.subarray(index * digitPixels ** 2, (index + 1) * digitPixels ** 2);
+  const label = labels[index];
+  return { ...filmDigit(image, { seed: cameraSeeds[which] + index, name: `${which}/${label}/${index}.bin`, label }), label };
+}
+
+const loaded = new Map<'train' | 'test', ReturnType<typeof readMnist>>();
+
+function mnist(which: 'train' | 'test') {
+  const known = loaded.get(which) ?? readMnist(which);
+  loaded.set(which, known);
+  return known;
+}
+
+/** Films the first digits of a set and counts their events into timesteps of equal number. */
+export function filmedFrames(which: 'train' | 'test', count: number, timestepCount: number, onDigit: (done: number) => void = () => undefined): LabelledFrames[] {
+  return Array.from({ length: count }, (_, index) => {
+    const recording = filmedDigit(which, index);
+    onDigit(index + 1);
+    return { codes: binEvents(recording, timestepCount, 'number').codes, label: recording.label };
+  });
+}
+
+/** A permutation of 0…count−1 that depends on seed and epoch alone. */
+export function shuffled(count: number, seed: number, epoch: number): Uint32Array {
+  const order = Uint32Array.from({ length: count }, (_, index) => index);
+  const block = new Uint32Array(4);
+  for (let last = count - 1; last > 0; last -= 1) {
+    block.set([last, epoch, 0, 0]);
+    philox(block, seed, shuffleStream, shuffleRounds);
+    const other = Math.floor((block[0] / 2 ** 32) * (last + 1));
+    [order[last], order[other]] = [order[other], order[last]];
+  }
+  return order;
+}

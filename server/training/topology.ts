@@ -1,0 +1,79 @@
+import { philox } from '../../firmware-protocol/numerics/index.js';
+
+/** Adam (Kingma and Ba 2015, algorithm 1). */
+const firstDecay = 0.9;
+const secondDecay = 0.999;
+const epsilon = 1e-8;
+/** Added to the gradient, not decoupled from it (PRIME.md §4). */
+const weightDecay = 5e-4;
+
+const initialRounds = 10;
+const initialStream = 0x5c0e;
+
+/** One layer's synapses: what each could carry, how much the search wants it, and whether it is kept. */
+export class TopologyLayer {
+  readonly scores: Float32Array;
+  readonly mask: Uint8Array;
+  private readonly eligible: Uint32Array;
+  private readonly first: Float32Array;
+  private readonly second: Float32Array;
+  private firstPower = 1;
+  private secondPower = 1;
+
+  /**
+   * @param weights network units, fixed: what the pairs of the chip conduct
+   * @param isHealthy 1 where a pair has a device; others are pruned and not counted
+   * @param fanIn inputs of one output
+   */
+  constructor(readonly weights: Float32Array, isHealthy: Uint8Array, fanIn: number, private readonly sparsity: number, seed: number, layer: number) {
+    this.eligible = Uint32Array.from(isHealthy, (_, index) => index).filter((index) => isHealthy[index] === 1);
+    this.scores = initialScores(weights.length, fanIn, seed, layer);
+    this.mask = new Uint8Array(weights.length);
+    this.first = new Float32Array(weights.length);
+    this.second = new Float32Array(weights.length);
+    this.choose();
+  }
+
+  get effectiveWeights(): Float32Array {
+    return this.weights.map((weight, index) => weight * this.mask[index]);
+  }
+
+  /**
+   * One step of Adam on the scores, then the mask anew. The slope of a score is ∂L/∂mask times its sign, straight through the mask of |score|.
+   * @param weightGradient ∂L/∂(effective weight), the mean over a batch
+   */
+  step(weightGradient: Float32Array, learningRate: number): void {
+    this.firstPower *= firstDecay;
+    this.secondPower *= secondDecay;
+    const { scores, first, second, weights } = this;
+    const rate = (learningRate * Math.sqrt(1 - this.secondPower)) / (1 - this.firstPower);
+    for (const index of this.eligible) {
+      const slope = weightGradient[index] * weights[index] * Math.sign(scores[index]) + weightDecay * scores[index];
+      first[index] = firstDecay * first[index] + (1 - firstDecay) * slope;
+      second[index] = secondDecay * second[index] + (1 - secondDecay) * slope * slope;
+      scores[index] -= (rate * first[index]) / (Math.sqrt(second[index]) + epsilon);
+    }
+    this.choose();
+  }
+
+  /** Keeps the pairs whose |score| is at least the k-th smallest, k = 1 + round(sparsity · (N − 1)), N the pairs that have a device. */
+  private choose(): void {
+    const { eligible, scores, mask } = this;
+    mask.fill(0);
+    if (eligible.length === 0) return;
+    const sizes = Float32Array.from(eligible, (index) => Math.abs(scores[index])).sort();
+    const limit = sizes[Math.round(this.sparsity * (eligible.length - 1))];
+    for (const index of eligible) if (Math.abs(scores[index]) >= limit) mask[index] = 1;
+  }
+}
+
+/** Uniform in ±1/√fanIn: kaiming-uniform with a = √5, as the published code has it. A function of the seed alone. */
+function initialScores(count: number, fanIn: number, seed: number, layer: number): Float32Array {
+  const bound = 1 / Math.sqrt(fanIn);
+  const block = new Uint32Array(4);
+  return Float32Array.from({ length: count }, (_, index) => {
+    block.set([index, layer, 0, 0]);
+    philox(block, seed, initialStream, initialRounds);
+    return bound * (block[0] / 2 ** 31 - 1);
+  });
+}
