@@ -26,6 +26,7 @@ export interface Service {
   /** `http://host:port`, as it was bound. */
   readonly url: string;
   readonly app: App;
+  readonly parts: ServiceParts;
   /** Ends in order: no new requests, running jobs at their next safe point, lines, store. Every step is tried. */
   close(): Promise<void>;
 }
@@ -147,7 +148,7 @@ export async function startService(configuration: Configuration, options: AppOpt
     opened.add(() => app.close());
     const url = await listen(app, configuration);
     parts.scheduler.start();
-    return { url, app, close: () => opened.close() };
+    return { url, app, parts, close: () => opened.close() };
   } catch (error) {
     await opened.close();
     throw error;

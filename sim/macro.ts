@@ -8,6 +8,9 @@ const squareBits = 12;
 /** Fractional bits of the variance factor. */
 const varianceFactorBits = 8;
 
+/** Tiles that are kept, the longest unused goes first: a few networks of eight layers. */
+const tileLimit = 64;
+
 /** A block of cells that is multiplied at once: some bit lines by a list of source lines. */
 export interface TileLines {
   readonly firstBitLine: number;
@@ -57,6 +60,8 @@ export class Macro {
   saturations = 0;
   energyFemtojoules = 0;
 
+  private readonly tiles = new Map<string, TileCells>();
+  private tilesEpoch = -1;
   private readonly conversionOf: readonly Conversion[];
   private readonly isExact: boolean;
   private readonly varianceFactor: number;
@@ -97,8 +102,22 @@ export class Macro {
     return this.varianceFactor > 0;
   }
 
-  /** Copies the cells of a tile out of the array. They are stale after the next operation that changes the array. */
-  tile({ firstBitLine, bitLineCount, sourceLines }: TileLines): TileCells {
+  /** The cells of a tile, copied out of the array and kept until an operation changes it. */
+  tile(lines: TileLines): TileCells {
+    if (this.tilesEpoch !== this.chip.arrayEpoch) this.tiles.clear();
+    this.tilesEpoch = this.chip.arrayEpoch;
+    const name = `${lines.firstBitLine}+${lines.bitLineCount}:${lines.sourceLines.join()}`;
+    const known = this.tiles.get(name) ?? this.copyTile(lines);
+    this.tiles.delete(name);
+    this.tiles.set(name, known);
+    for (const oldest of this.tiles.keys()) {
+      if (this.tiles.size <= tileLimit) break;
+      this.tiles.delete(oldest);
+    }
+    return known;
+  }
+
+  private copyTile({ firstBitLine, bitLineCount, sourceLines }: TileLines): TileCells {
     const lineCount = sourceLines.length;
     const codes = new Int32Array(bitLineCount * lineCount);
     const squares = new Int32Array(this.isNoisy ? codes.length : 0);

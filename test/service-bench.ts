@@ -52,6 +52,6 @@ export function digitForm(count: number): FormData {
 export async function call(bench: ServiceBench, path: string, init?: RequestInit) {
   const response = await fetch(`${bench.service.url}${path}`, init);
   const text = await response.text();
-  const isJson = (response.headers.get('content-type') ?? '').includes('json');
-  return { status: response.status, headers: response.headers, text, body: isJson && !text.includes('\n{') ? JSON.parse(text) : undefined };
+  const isJson = /^application\/(problem\+)?json/.test(response.headers.get('content-type') ?? '');
+  return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : undefined };
 }

@@ -50,21 +50,25 @@ interface SchemaError {
   readonly instancePath?: string;
   readonly keyword?: string;
   readonly message?: string;
-  readonly params?: { readonly additionalProperties?: unknown; readonly requiredProperties?: unknown };
+  readonly params?: { readonly requiredProperties?: readonly string[]; readonly allowedValue?: unknown };
 }
 
-const firstOf = (value: unknown) => (Array.isArray(value) ? String(value[0]) : undefined);
+/** What a schema says that a field must be: its choices, or its type and range. */
+function demandOf(errors: readonly SchemaError[]): string {
+  const choices = errors.flatMap(({ keyword, params }) => (keyword === 'const' ? [String(params?.allowedValue)] : []));
+  return choices.length > 0 ? `must be one of ${choices.join(', ')}` : (errors[0]?.message ?? 'is wrong');
+}
 
 /** Names the field that a schema refused and the range that it has. */
 function fromValidation(errors: readonly SchemaError[], context: string): MacroError {
-  const error = errors[0] ?? {};
-  const unknownField = firstOf(error.params?.additionalProperties);
-  const missingField = firstOf(error.params?.requiredProperties);
-  const field = unknownField ?? missingField ?? (error.instancePath ?? '').slice(1).replaceAll('/', '.');
-  if (unknownField !== undefined) return new MacroError('BAD_REQUEST', `${context} has no field "${field}"`, { field });
-  if (missingField !== undefined) return new MacroError('BAD_REQUEST', `${context} needs the field "${field}"`, { field });
-  const limits = errors.filter((other) => other.instancePath === error.instancePath).map(({ message }) => message);
-  return new MacroError(field === 'threshold' ? 'BAD_THRESHOLD' : 'BAD_REQUEST', `${context} field "${field}" ${limits.join(' or ')}`, { field });
+  const [error = {}] = errors;
+  const at = (error.instancePath ?? '').slice(1).replaceAll('/', '.');
+  const missing = error.keyword === 'required' ? error.params?.requiredProperties?.[0] : undefined;
+  if (missing !== undefined) return new MacroError('BAD_REQUEST', `${context}: ${missing} is missing`, { field: missing });
+  // Fields that no schema knows are refused by a schema that is false.
+  if (error.keyword === 'boolean') return new MacroError('BAD_REQUEST', `${context}: there is no field "${at}"`, { field: at });
+  const demand = demandOf(errors.filter(({ instancePath }) => instancePath === error.instancePath));
+  return new MacroError(at === 'threshold' ? 'BAD_THRESHOLD' : 'BAD_REQUEST', `${context}: ${at} ${demand}`, { field: at });
 }
 
 /** What Fastify and its plugins throw by themselves, as codes of ours. */

@@ -172,6 +172,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       const applied = await applier.apply(device, identity, bundle, execution === 'device');
       const run = new InferenceRun(context, device, parameters, applied, execution);
       const rows = [...sources.rows(context.job.id)];
+      context.progress(rows.length, recordings.length);
       let next = run.prepare(recordings[rows.length]);
       for (let index = rows.length; next !== undefined; index += 1) {
         if (context.signal.aborted) throw new MacroError('CANCELLED', `the job was stopped after ${index} of ${recordings.length} recordings`);

@@ -1,0 +1,109 @@
+// Recordings per second of the simulator class in process, without a line.
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { Frames } from '../../server/dataset/frames.js';
+import { compile, earlyStopAt } from '../../server/network/compile.js';
+import { weightShape } from '../../server/network/network.js';
+import { Chip } from '../../sim/chip.js';
+import { Macro } from '../../sim/macro.js';
+import { NetworkRun } from '../../sim/network-run.js';
+import { profileNamed } from '../../sim/profile.js';
+import { type BenchInputs, benchInputs } from './inputs.js';
+import type { Figure, Subject } from './measure.js';
+import { type FloatLayer, onnxNetwork } from './onnx-network.js';
+
+const geometry = { bitLines: 512, sourceLines: 512 };
+const windowMilliseconds = 1500;
+const threshold = 0.5;
+
+/** Runs recordings in turn until the window is over. */
+function windowOver(frames: readonly Frames[], run: (frames: Frames, index: number) => unknown): () => Promise<number> {
+  let next = 0;
+  return async () => {
+    const start = performance.now();
+    let done = 0;
+    for (; performance.now() - start < windowMilliseconds; done += 1, next += 1) await run(frames[next % frames.length], next);
+    return (done * 1000) / (performance.now() - start);
+  };
+}
+
+/** Relative spread of repeated multiplies of one tile, against what the profile claims for a sum of independent cells. */
+function assertNoise(macro: Macro): void {
+  const claimed = macro.chip.profile.readNoiseFraction;
+  if (claimed === 0) return;
+  const rows = Int32Array.from({ length: 64 }, (_, row) => row);
+  const cells = macro.tile({ firstBitLine: 0, bitLineCount: 64, sourceLines: [0, 1, 2, 3] });
+  const out = new Int32Array(4);
+  const repeats = 4000;
+  const codes = Array.from({ length: repeats }, (_, position) => {
+    macro.multiply(cells, rows, rows.length, 0, { inferenceNumber: 0, timestep: 0, tile: 0 }, position, 0, out);
+    return out[0];
+  });
+  const mean = codes.reduce((sum, code) => sum + code, 0) / repeats;
+  const sd = Math.sqrt(codes.reduce((sum, code) => sum + (code - mean) ** 2, 0) / repeats);
+  const column = rows.reduce((sum, row) => ({ first: sum.first + cells.codes[row * 4], second: sum.second + cells.codes[row * 4] ** 2 }), { first: 0, second: 0 });
+  const gain = mean / column.first;
+  const expected = Math.sqrt(claimed ** 2 * column.second * gain ** 2 + 1 / 12); // and the rounding of the converter
+  if (Math.abs(sd / expected - 1) > 0.1) throw new Error(`noise of ${sd.toFixed(3)} codes; the profile claims ${expected.toFixed(3)}`);
+}
+
+function simulator({ bundle, frames }: BenchInputs, profileName: string, stop: boolean): Subject {
+  const profile = profileNamed(profileName);
+  const macro = new Macro(Chip.formed(profile, 1));
+  const converter = { bits: profile.converterBits, signedCodes: false, differential: false, ranges: [...macro.ranges] };
+  const compiled = compile(bundle, { geometry, converter });
+  macro.chip.loadSnapshot(compiled.snapshot?.tiles ?? []);
+  assertNoise(macro);
+  const earlyStop = stop ? earlyStopAt(compiled, threshold) : undefined;
+  const run = ({ codes }: Frames, inferenceNumber: number) => {
+    const network = new NetworkRun(macro, compiled.program, codes, inferenceNumber, earlyStop);
+    while (network.step() !== undefined);
+  };
+  return { name: profileName, window: windowOver(frames, run), close: async () => undefined };
+}
+
+function floatLayers({ bundle: { network, layers } }: BenchInputs): FloatLayer[] {
+  return network.layers.map((layer, index) => {
+    const { mask, weight = new Float32Array(mask.length) } = layers[index];
+    const { neuron } = layer;
+    const isConvolution = layer.type === 'convolution';
+    return {
+      name: layer.name,
+      type: layer.type,
+      weights: weight.map((value, synapse) => value * network.weightScale * mask[synapse]),
+      shape: weightShape(layer),
+      stride: isConvolution ? layer.stride : 1,
+      padding: isConvolution ? layer.padding : 0,
+      poolSize: isConvolution ? (layer.pool?.size ?? 1) : 1,
+      threshold: neuron.type === 'lif' ? neuron.threshold : 0,
+      leak: neuron.type === 'lif' ? neuron.leak : 1,
+      negativeSlope: neuron.negativeSlope,
+    };
+  });
+}
+
+async function onnxRuntime(inputs: BenchInputs): Promise<Subject> {
+  const { timestepCount, input } = inputs.bundle.network;
+  const shape = [timestepCount, input.channels, input.height, input.width];
+  const session = await InferenceSession.create(onnxNetwork(floatLayers(inputs), shape), { intraOpNumThreads: 1, interOpNumThreads: 1 });
+  const run = ({ codes }: Frames) => session.run({ frames: new Tensor('float32', Float32Array.from(codes), shape) });
+  return { name: 'onnxruntime-node', window: windowOver(inputs.frames, run), close: () => session.release() };
+}
+
+function figure(name: string, profile: string, stop: boolean): Figure {
+  return {
+    name,
+    unit: 'recordings/s',
+    better: 'higher',
+    async open() {
+      const inputs = benchInputs();
+      return { subject: simulator(inputs, profile, stop), baseline: await onnxRuntime(inputs) };
+    },
+  };
+}
+
+export const inferFigures: readonly Figure[] = [
+  figure('infer-ideal', 'ideal', false),
+  figure('infer-ideal-early-stop', 'ideal', true),
+  figure('infer-lab', 'lab-paper', false),
+  figure('infer-lab-early-stop', 'lab-paper', true),
+];

@@ -1,0 +1,24 @@
+// Measures the figures that are named, or all, and prints a row for each.
+import { parseArgs } from 'node:util';
+import { inferFigures } from './infer.js';
+import { linkFigures } from './link.js';
+import { measure, type Row } from './measure.js';
+
+const figures = [...inferFigures, ...linkFigures];
+
+function asText({ name, value, unit, baseline, ratio, median, loaded }: Row): string {
+  const against = baseline === null ? '' : `  ${ratio} × ${baseline.name} (${baseline.value})`;
+  return `${name.padEnd(24)} ${String(value).padStart(10)} ${unit.padEnd(13)} median ${median}${against}${loaded ? '  (machine loaded)' : ''}`;
+}
+
+const { values, positionals } = parseArgs({ options: { json: { type: 'boolean', default: false } }, allowPositionals: true });
+const unknown = positionals.filter((name) => !figures.some((figure) => figure.name === name));
+if (unknown.length > 0) {
+  process.stderr.write(`BAD_ARGUMENT: there is no figure ${unknown.join(', ')}; there are ${figures.map(({ name }) => name).join(', ')}.\n`);
+  process.exit(2);
+}
+for (const figure of figures.filter(({ name }) => positionals.length === 0 || positionals.includes(name))) {
+  const row = await measure(figure);
+  process.stdout.write(`${values.json ? JSON.stringify(row) : asText(row)}\n`);
+}
+process.exit(0);
