@@ -46,14 +46,14 @@ export function tokenOf(environment: Environment): string | undefined {
   return token;
 }
 
+export type ServiceOptions = Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds'>>;
+
 /**
  * Checks what a service is asked to be.
  *
  * @throws MacroError TOKEN_REQUIRED where other machines could reach it without a secret
  */
-export function configurationOf(
-  environment: Environment, options: Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds'>>,
-): Configuration {
+export function configurationOf(environment: Environment, options: ServiceOptions): Configuration {
   const token = tokenOf(environment);
   const host = options.host ?? defaultHost;
   if (token === undefined && !isLoopback(host)) {

@@ -32,7 +32,13 @@ interface Choices {
 
 function choicesOf(argv: readonly string[]): Choices {
   const text = (defaultValue: string) => ({ type: 'string' as const, default: defaultValue });
-  const options = { once: { type: 'boolean' as const, default: false }, digits: text(String(defaultDigits)), device: text(defaultDevice), model: text(defaultBundle), port: text(String(defaultPort)) };
+  const options = {
+    once: { type: 'boolean' as const, default: false },
+    digits: text(String(defaultDigits)),
+    device: text(defaultDevice),
+    model: text(defaultBundle),
+    port: text(String(defaultPort)),
+  };
   let values: ReturnType<typeof parseArgs<{ options: typeof options }>>['values'];
   try {
     ({ values } = parseArgs({ args: [...argv], options }));
@@ -57,12 +63,13 @@ function filmDigits(count: number): SentRecording[] {
 }
 
 function printDecisions(rows: readonly InferenceRow[], summary: Summary, console: Console): void {
-  const cells = rows.map((row) => [
-    row.input, row.label ?? '', row.prediction, row.prediction === row.label ? 'right' : 'wrong', row.stoppedAtTimestep, row.confidence.toFixed(3),
+  const cells = rows.map(({ input, label, prediction, stoppedAtTimestep, confidence }) => [
+    input, label ?? '', prediction, prediction === label ? 'right' : 'wrong', stoppedAtTimestep, confidence.toFixed(3),
   ]);
   console.out(`\n${table(['recording', 'label', 'read as', '', 'stopped at timestep', 'confidence'], cells)}\n`);
   const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`;
-  console.out(`accuracy ${percent(summary.accuracy ?? 0)} · mean timesteps ${summary.meanTimesteps.toFixed(2)}, ${percent(summary.savedFraction)} of the work saved\n`);
+  const timesteps = `mean timesteps ${summary.meanTimesteps.toFixed(2)}, ${percent(summary.savedFraction)} of the work saved`;
+  console.out(`accuracy ${percent(summary.accuracy ?? 0)} · ${timesteps}\n`);
 }
 
 async function demonstrate(service: Service, choices: Choices, token: string | undefined, console: Console): Promise<void> {
@@ -102,8 +109,8 @@ async function run(choices: Choices, console: Console): Promise<void> {
 }
 
 /**
- * `npm start`: a simulated chip, the service, and handwritten digits through its REST interface; then the service stays up. Options: `--once`
- * uses a temporary folder and exits, `--digits N`, `--device ADDRESS`, `--model BUNDLE`, `--port PORT`.
+ * `npm start`: a simulated chip, the service, and handwritten digits through its REST interface; then the service stays up. Options:
+ * `--once` uses a temporary folder and exits, `--digits N`, `--device ADDRESS`, `--model BUNDLE`, `--port PORT`.
  *
  * @returns exit code
  */

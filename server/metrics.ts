@@ -26,18 +26,19 @@ export interface MetricSources {
 }
 
 function inferenceMetrics(registers: Registry[]) {
+  const counter = (name: string, help: string, ...labelNames: string[]) => new Counter({ name, help, labelNames, registers });
   return {
-    inferences: new Counter({ name: 'prime_inferences_total', help: 'Recordings that were answered', labelNames: ['device'], registers }),
+    inferences: counter('prime_inferences_total', 'Recordings that were answered', 'device'),
     timesteps: new Histogram({
       name: 'prime_inference_timesteps',
       help: 'Timestep at which a recording was stopped',
       buckets: timestepBuckets,
       registers,
     }),
-    conversions: new Counter({ name: 'prime_conversions_total', help: 'Analogue-to-digital conversions', labelNames: ['layer'], registers }),
-    saturations: new Counter({ name: 'prime_saturations_total', help: 'Conversions at the end of their range', labelNames: ['layer'], registers }),
-    energy: new Counter({ name: 'prime_energy_joules_total', help: 'Energy of the macro, as its model or board states it', registers }),
-    operationSeconds: new Counter({ name: 'prime_operation_seconds_total', help: 'Operation time of the macro', labelNames: ['device'], registers }),
+    conversions: counter('prime_conversions_total', 'Analogue-to-digital conversions', 'layer'),
+    saturations: counter('prime_saturations_total', 'Conversions at the end of their range', 'layer'),
+    energy: counter('prime_energy_joules_total', 'Energy of the macro, as its model or board states it'),
+    operationSeconds: counter('prime_operation_seconds_total', 'Operation time of the macro', 'device'),
   };
 }
 
@@ -56,27 +57,20 @@ function serviceMetrics(registers: Registry[]) {
   };
 }
 
-/** A counter that mirrors one kept elsewhere: set anew on each scrape. */
-function mirror(name: string, help: string, labelNames: string[], registers: Registry[], values: () => Iterable<[Record<string, string>, number]>) {
-  return new Counter({
-    name,
-    help,
-    labelNames,
-    registers,
-    collect() {
-      this.reset();
-      for (const [labels, value] of values()) this.inc(labels, value);
-    },
-  });
-}
-
-function* linkValues(sources: MetricSources, figure: (link: LinkFigures) => number): Generator<[Record<string, string>, number]> {
-  for (const { device, link } of sources.devices()) if (link) yield [{ device }, figure(link)];
-}
 
 function registerSources(sources: MetricSources, registers: Registry[]): void {
+  // Counters that are kept by the link: mirrored anew on each scrape.
   const link = (name: string, help: string, figure: (figures: LinkFigures) => number) =>
-    mirror(name, help, ['device'], registers, () => linkValues(sources, figure));
+    new Counter({
+      name,
+      help,
+      labelNames: ['device'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { device, link } of sources.devices()) if (link) this.inc({ device }, figure(link));
+      },
+    });
   link('prime_link_retransmissions_total', 'Frames that were sent again', ({ retransmissions }) => retransmissions);
   link('prime_link_discarded_frames_total', 'Frames that were refused by check sum or form', ({ discardedFrames }) => discardedFrames);
   link('prime_link_sent_bytes_total', 'Bytes written to the line', ({ bytesSent }) => bytesSent);
@@ -88,7 +82,9 @@ function registerSources(sources: MetricSources, registers: Registry[]): void {
     registers,
     collect() {
       this.reset();
-      for (const { device, link } of sources.devices()) if (link?.roundTripSeconds !== undefined) this.set({ device }, link.roundTripSeconds);
+      for (const { device, link } of sources.devices()) {
+        if (link?.roundTripSeconds !== undefined) this.set({ device }, link.roundTripSeconds);
+      }
     },
   });
   new Gauge({

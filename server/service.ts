@@ -119,8 +119,12 @@ async function listen(app: App, { host, port }: Configuration): Promise<string> 
     await app.listen({ host, port });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EADDRINUSE' || code === 'EACCES') throw new MacroError('PORT_TAKEN', `port ${port} of ${host} cannot be had`, { field: 'port', cause: error });
-    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') throw new MacroError('BAD_ARGUMENT', `${host} is no address of this machine`, { field: 'host', cause: error });
+    if (code === 'EADDRINUSE' || code === 'EACCES') {
+      throw new MacroError('PORT_TAKEN', `port ${port} of ${host} cannot be had`, { field: 'port', cause: error });
+    }
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
+      throw new MacroError('BAD_ARGUMENT', `${host} is no address of this machine`, { field: 'host', cause: error });
+    }
     throw error;
   }
   const { address, family, port: bound } = app.server.address() as AddressInfo;

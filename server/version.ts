@@ -8,4 +8,7 @@ export function packageFolder(): string {
   return folder;
 }
 
-export const version = (): string => (JSON.parse(readFileSync(join(packageFolder(), 'package.json'), 'utf8')) as { version: string }).version;
+/** Version of this program, from package.json. */
+export function version(): string {
+  return (JSON.parse(readFileSync(join(packageFolder(), 'package.json'), 'utf8')) as { version: string }).version;
+}

@@ -137,7 +137,7 @@ async function runJob(device: Device, changes: Partial<InferenceParameters>, don
       if (rows.length === stopAfter) stop.abort();
     },
     progress: () => undefined,
-    event: (_topic: string, event: unknown) => timesteps.push(event),
+    event: (topic: string, event: unknown) => void (topic === 'timestep' && timesteps.push(event)),
   } as unknown as JobContext;
   const parameters: InferenceParameters = {
     model: bundle.digest, split: 'number', threshold: 0.5, execution: 'auto', recordings: '', recordingCount: 3, firstInferenceNumber: 10, ...changes,

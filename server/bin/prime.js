@@ -8,6 +8,7 @@ if (isReady()) {
   const { main } = await import(pathToFileURL(join(root, 'dist', 'server', 'cli', 'main.js')).href);
   process.exitCode = await main(process.argv.slice(2));
 } else {
-  process.stderr.write('SETUP_REQUIRED: this checkout has no build of its present sources. Run npm install && npm run build in the checkout.\n');
+  const problem = 'this checkout has no build of its present sources';
+  process.stderr.write(`SETUP_REQUIRED: ${problem}. Run npm install && npm run build in the checkout.\n`);
   process.exitCode = 2;
 }

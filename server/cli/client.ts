@@ -64,7 +64,9 @@ export class ServiceClient {
   }
 
   /** Submits recordings as one job. */
-  async submitInference(model: string, recordings: readonly SentRecording[], options: GivenOptions & { device?: string }): Promise<JobView> {
+  async submitInference(
+    model: string, recordings: readonly SentRecording[], options: GivenOptions & { readonly device?: string },
+  ): Promise<JobView> {
     const query = new URLSearchParams({ model });
     for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
     const form = new FormData();
@@ -82,6 +84,17 @@ export class ServiceClient {
 
   stopJob(id: string): Promise<JobView> {
     return this.#json(`/v1/jobs/${encodeURIComponent(id)}/stop`, { method: 'POST' });
+  }
+
+  /** Whether a no-op request has just reached every device. */
+  async isReady(): Promise<boolean> {
+    try {
+      await this.#request('/health/ready');
+      return true;
+    } catch (error) {
+      if (error instanceof MacroError && error.code === 'SERVICE_UNREACHABLE') throw error;
+      return false;
+    }
   }
 
   async devices(): Promise<DeviceView[]> {

@@ -3,8 +3,12 @@ import { type ServiceChoice, withService } from './service-choice.js';
 
 /** `prime devices`: what the service owns, and whether it answers. */
 export async function devices(given: ServiceChoice & { readonly json: boolean }, console: Console): Promise<number> {
-  const list = await withService(given, console, (client) => client.devices());
+  const list = await withService(given, console, async (client) => {
+    await client.isReady();
+    return client.devices();
+  });
+  const rows = list.map(({ id, state, chipId, address }) => [id, state, chipId ?? '', address]);
   if (given.json) for (const device of list) console.out(`${JSON.stringify(device)}\n`);
-  else console.out(table(['device', 'state', 'chip', 'address'], list.map(({ id, state, chipId, address }) => [id, state, chipId ?? '', address])));
+  else console.out(table(['device', 'state', 'chip', 'address'], rows));
   return exitDone;
 }

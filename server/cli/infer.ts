@@ -37,8 +37,8 @@ function check(file: RecordingFile, timestepCount: number): CheckedInput {
     binEvents(parseRecording(bytes, file.input, file.label), timestepCount, 'number');
     return { file, recording: { input: file.input, label: file.label, bytes }, error: undefined };
   } catch (error) {
-    const known = error instanceof MacroError ? error : new MacroError('INPUT_NOT_FOUND', `${file.path} cannot be read`, { field: file.input, cause: error });
-    return { file, recording: undefined, error: known };
+    const unreadable = () => new MacroError('INPUT_NOT_FOUND', `${file.path} cannot be read`, { field: file.input, cause: error });
+    return { file, recording: undefined, error: error instanceof MacroError ? error : unreadable() };
   }
 }
 

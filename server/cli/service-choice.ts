@@ -23,9 +23,8 @@ export function connectTimeoutMilliseconds(text: string | undefined): number | u
   if (text === undefined) return undefined;
   const seconds = text.trim() === '' ? Number.NaN : Number(text);
   if (!(seconds > 0 && seconds <= largestConnectTimeoutSeconds)) {
-    throw new MacroError('BAD_ARGUMENT', `--connect-timeout is "${text}", the range is above 0 to ${largestConnectTimeoutSeconds} seconds`, {
-      field: 'connect-timeout',
-    });
+    const problem = `--connect-timeout is "${text}", the range is above 0 to ${largestConnectTimeoutSeconds} seconds`;
+    throw new MacroError('BAD_ARGUMENT', problem, { field: 'connect-timeout' });
   }
   return seconds * 1000;
 }
@@ -45,8 +44,9 @@ async function withLocalService<Result>(
   try {
     // The port is open to everybody on this machine, the secret is not.
     const token = randomBytes(16).toString('hex');
-    const options = { port: 0, devices: [address], homeFolder: home.folder, ...(timeout !== undefined && { connectTimeoutMilliseconds: timeout }) };
-    const service = await startService({ ...configurationOf({}, options), token }, { logLevel: 'silent' });
+    const options = { port: 0, devices: [address], homeFolder: home.folder };
+    const patience = timeout === undefined ? {} : { connectTimeoutMilliseconds: timeout };
+    const service = await startService({ ...configurationOf({}, { ...options, ...patience }), token }, { logLevel: 'silent' });
     try {
       return await action(new ServiceClient(service.url, token, console.signal));
     } finally {
@@ -66,7 +66,10 @@ export async function withService<Result>(
   choice: ServiceChoice, console: Console, action: (client: ServiceClient) => Promise<Result>,
 ): Promise<Result> {
   const { local, server } = choice;
-  if (local !== undefined && server !== undefined) throw new MacroError('BAD_ARGUMENT', '--local and --server exclude one another', { field: 'local' });
+  if (local !== undefined && server !== undefined) {
+    throw new MacroError('BAD_ARGUMENT', '--local and --server exclude one another', { field: 'local' });
+  }
   if (local !== undefined) return withLocalService(local, choice, console, action);
-  return action(new ServiceClient(server ?? console.environment['PRIME_SERVER'] ?? defaultUrl, tokenOf(console.environment), console.signal));
+  const { environment, signal } = console;
+  return action(new ServiceClient(server ?? environment['PRIME_SERVER'] ?? defaultUrl, tokenOf(environment), signal));
 }

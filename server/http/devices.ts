@@ -27,7 +27,8 @@ export const deviceViews = (registry: Registry): Static<typeof deviceSchema>[] =
 
 /** `/v1/devices`: what the service owns, and whether it answers. */
 export function deviceRoutes(app: App, { registry }: ServiceParts): void {
-  const list = { tags: ['devices'], summary: 'List devices', response: { 200: strict({ devices: Type.Array(deviceSchema) }), ...problems } };
+  const devicesSchema = strict({ devices: Type.Array(deviceSchema) });
+  const list = { tags: ['devices'], summary: 'List devices', response: { 200: devicesSchema, ...problems } };
   app.get('/v1/devices', { schema: list }, async () => ({ devices: deviceViews(registry) }));
 
   const one = { tags: ['devices'], summary: 'One device', params: deviceIdParameter, response: { 200: deviceSchema, ...problems } };

@@ -21,9 +21,7 @@ export function healthRoutes(app: App, { registry, metrics }: ServiceParts): voi
     return reply.code(ready ? 200 : 503).send({ ready, devices });
   });
 
-  app.get(
-    '/metrics',
-    { schema: { tags: ['operation'], summary: 'Figures for Prometheus', response: { 200: { description: 'text format 0.0.4', type: 'string' }, ...problems } } },
-    async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()),
-  );
+  const text = Type.String({ description: 'text format 0.0.4' });
+  const figures = { tags: ['operation'], summary: 'Figures for Prometheus', response: { 200: text, ...problems } };
+  app.get('/metrics', { schema: figures }, async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()));
 }

@@ -33,7 +33,8 @@ async function receive(request: FastifyRequest, query: Query): Promise<SentRecor
     return [{ input, label: query.label ?? labelOf(input), bytes: new Uint8Array(request.body) }];
   }
   for (const field of ['input', 'label'] as const) {
-    if (query[field] !== undefined) throw new MacroError('BAD_REQUEST', `${field} names a recording in the body; in a form file names do`, { field });
+    if (query[field] === undefined) continue;
+    throw new MacroError('BAD_REQUEST', `${field} is for a recording that is the body; in a form the file name says it`, { field });
   }
   const files = await uploadedFiles(request, partName, uploadLimits);
   if (files.length === 0) throw new MacroError('BAD_REQUEST', `the form has no part "${partName}"`, { field: partName });

@@ -1,4 +1,4 @@
-import type { EventBus, Subscription } from '../event-bus.js';
+import type { BusEvent, EventBus, Subscription } from '../event-bus.js';
 import { isEnded, type Job } from '../job/state.js';
 import type { JobStore } from '../job/store.js';
 
@@ -10,7 +10,7 @@ export class JobWatch {
   #isClosed = false;
 
   constructor(bus: EventBus, jobId: string) {
-    const accepts = (event: { topic: string; jobId?: string }) => event.jobId === jobId && (event.topic === 'job' || event.topic === 'result');
+    const accepts = (event: BusEvent) => event.jobId === jobId && (event.topic === 'job' || event.topic === 'result');
     this.#subscription = bus.subscribe({ accepts, limit: 1, notify: () => this.#notice() });
   }
 

@@ -35,13 +35,14 @@ function* lines(rows: Iterable<unknown>): Generator<string> {
 /** `/v1/jobs`: what was asked for, what became of it, its rows, and how to stop it. */
 export function jobRoutes(app: App, parts: ServiceParts): void {
   const { store, scheduler, bus } = parts;
-  const list = { tags: ['jobs'], summary: 'List jobs, newest first', querystring: jobsQuery, response: { 200: strict({ jobs: Type.Array(jobSchema) }), ...problems } };
+  const jobsSchema = strict({ jobs: Type.Array(jobSchema) });
+  const list = { tags: ['jobs'], summary: 'List jobs, newest first', querystring: jobsQuery, response: { 200: jobsSchema, ...problems } };
   app.get('/v1/jobs', { schema: list }, async ({ query }) => ({ jobs: store.list(query).map((job) => viewOf(job, parts)) }));
 
   const one = { tags: ['jobs'], summary: 'One job', params: jobIdParameter, response: { 200: jobSchema, ...problems } };
   app.get('/v1/jobs/:id', { schema: one }, async ({ params }) => viewOf(store.get(params.id), parts));
 
-  const stop = { tags: ['jobs'], summary: 'Stop a job at its next safe point', params: jobIdParameter, response: { 200: jobSchema, ...problems } };
+  const stop = { ...one, summary: 'Stop a job at its next safe point' };
   app.post('/v1/jobs/:id/stop', { schema: stop }, async ({ params }) => viewOf(scheduler.stop(params.id), parts));
 
   const results = {

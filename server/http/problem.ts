@@ -89,6 +89,7 @@ export function asMacroError(error: unknown): MacroError {
   if (validation) return fromValidation(validation as readonly SchemaError[], validationContext ?? 'request');
   const known = code === undefined ? undefined : frameworkCodes[code];
   if (known !== undefined) return new MacroError(known, message ?? known);
-  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return new MacroError('BAD_REQUEST', message ?? 'the request is malformed');
+  const isClients = statusCode !== undefined && statusCode >= 400 && statusCode < 500;
+  if (isClients) return new MacroError('BAD_REQUEST', message ?? 'the request is malformed');
   return MacroError.from(error);
 }

@@ -20,7 +20,9 @@ export const inferenceQuery = strict({
   model: Type.String({ minLength: 1, maxLength: 128, description: 'id of a model' }),
   device: Type.Optional(Type.String({ maxLength: 64, description: 'id of a device; may be left out where there is one' })),
   split: Type.Optional(oneOf(splits, 'how events are shared out over timesteps (default number)')),
-  threshold: Type.Optional(Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: the model's)" })),
+  threshold: Type.Optional(
+    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: the model's)" }),
+  ),
   earlyStop: Type.Optional(Type.Boolean({ description: 'false: run all timesteps' })),
   execution: Type.Optional(oneOf(executions, 'who steps the neurons (default auto)')),
   wait: Type.Optional(Type.Number({ minimum: 0, maximum: longestWaitSeconds, description: 'seconds to wait for the answer' })),

@@ -40,13 +40,13 @@ class Collection {
     const { files, totalBytes } = this.limits;
     this.#bytes += bytes.length;
     const refuse = (problem: string) => new MacroError('BAD_REQUEST', problem, { field: fieldname.slice(0, nameCharacters) });
-    if (fieldname !== this.fieldName) return refuse(`the form has a part "${fieldname.slice(0, nameCharacters)}", only "${this.fieldName}" is known`);
+    if (fieldname !== this.fieldName) return refuse(`the form has a part that is not called "${this.fieldName}"`);
     if (typeof filename !== 'string' || filename === '' || filename.length > nameCharacters) {
       return refuse(`part ${this.files.length + 1} needs a file name of 1 to ${nameCharacters} characters`);
     }
-    if (this.files.length === files) return new MacroError('REQUEST_TOO_LARGE', `more than ${files} files came at once`, { field: fieldname });
-    if (this.#bytes <= totalBytes) return undefined;
-    return new MacroError('REQUEST_TOO_LARGE', `more than ${totalBytes} bytes came at once`, { field: fieldname });
+    const tooMuch = (what: string) => new MacroError('REQUEST_TOO_LARGE', `more than ${what} came at once`, { field: fieldname });
+    if (this.files.length === files) return tooMuch(`${files} files`);
+    return this.#bytes > totalBytes ? tooMuch(`${totalBytes} bytes`) : undefined;
   }
 }
 
@@ -59,8 +59,9 @@ export async function uploadedFiles(request: FastifyRequest, fieldName: string, 
   if (!request.isMultipart()) throw new MacroError('MEDIA_UNSUPPORTED', 'the body is no multipart form');
   const collection = new Collection(fieldName, limits);
   // One part more than allowed is let in, so that the refusal comes from here and names the limit.
-  const busboy = { preservePath: true, limits: { fileSize: limits.fileBytes, files: limits.files + 2, parts: limits.files + 16, fieldNameSize: nameCharacters } };
-  for await (const part of request.parts(busboy)) {
+  const { files, fileBytes } = limits;
+  const partLimits = { fileSize: fileBytes, files: files + 2, parts: files + 16, fieldNameSize: nameCharacters };
+  for await (const part of request.parts({ preservePath: true, limits: partLimits })) {
     if (part.type === 'file') await collection.take(part);
     else collection.error ??= new MacroError('BAD_REQUEST', `the part "${part.fieldname}" is no file`, { field: part.fieldname });
   }

@@ -36,11 +36,8 @@ function checkFingerprint(codes: Uint16Array, chip: ChipRecord, pruned: Uint8Arr
   const cells = fingerprintCells(geometry);
   const correlation = fingerprintCorrelation(chip.fingerprint, fingerprintOf(codes, geometry), (sample) => !isSet(pruned, cells[sample]));
   if (correlation >= sameChipCorrelation) return;
-  throw new MacroError(
-    'BUNDLE_CHIP_MISMATCH',
-    `the cells of ${chip.chipId} correlate with those that the bundle was made on by ${correlation.toFixed(3)}, ${sameChipCorrelation} is needed`,
-    { field: 'model' },
-  );
+  const problem = `the cells of ${chip.chipId} correlate with those that the bundle was made on by ${correlation.toFixed(3)}`;
+  throw new MacroError('BUNDLE_CHIP_MISMATCH', `${problem}, ${sameChipCorrelation} is needed`, { field: 'model' });
 }
 
 /** Of the cells that shall be reset, those that still conduct. */
@@ -88,7 +85,8 @@ async function bringToChip(device: Device, identity: HelloAck, bundle: Bundle, c
     return 0;
   }
   if (chip.chipId !== identity.chipId) {
-    throw new MacroError('BUNDLE_CHIP_MISMATCH', `the bundle was made on ${chip.chipId}, the device holds ${identity.chipId}`, { field: 'model' });
+    const problem = `the bundle was made on ${chip.chipId}, the device holds ${identity.chipId}`;
+    throw new MacroError('BUNDLE_CHIP_MISMATCH', problem, { field: 'model' });
   }
   requireCapability(identity, 'ResetCells', 'the mask of the bundle must be applied');
   return applyMask(device, identity, bundle, chip);
@@ -101,8 +99,8 @@ export class BundleApplier {
   readonly #applied = new WeakMap<Device, { digest: string; arrayState: string }>();
 
   /**
-   * Makes a chip hold a bundle and a device its program. A bundle with weights goes to a simulator as a snapshot; one that was made on a chip
-   * is checked against chip id and fingerprint, and its mask is applied. Nothing is done to cells whose state is that of the last time.
+   * Makes a chip hold a bundle and a device its program. A bundle with weights goes to a simulator as a snapshot; one that was made on a
+   * chip is checked against chip id and fingerprint, and its mask is applied. Nothing is done to cells whose state is that of the last time.
    *
    * @param isOnDevice whether the device shall step the neurons and needs the program
    * @throws MacroError BUNDLE_CHIP_MISMATCH, METHOD_UNSUPPORTED, NETWORK_TOO_LARGE, and what the device says
@@ -110,6 +108,8 @@ export class BundleApplier {
   async apply(device: Device, identity: HelloAck, bundle: Bundle, isOnDevice: boolean): Promise<AppliedBundle> {
     const { geometry, converter } = identity;
     const compiled = compile(bundle, { geometry, converter });
+    // After a command whose outcome is unknown nothing is believed: the cells are read before anything is changed.
+    if (device.state === 'needs-reconcile') await readArray(device, identity);
     const last = this.#applied.get(device);
     const before = hex((await device.status()).arrayState);
     let pulses = 0;

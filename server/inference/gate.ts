@@ -64,7 +64,8 @@ export class HostGate {
   decide(device: { readonly timesteps: number; readonly prediction: number }) {
     const timesteps = this.#timesteps;
     if (device.timesteps !== timesteps) this.#refuse(`it states ${device.timesteps} timesteps and sent ${timesteps}`);
-    if (!this.#isConfident && timesteps !== this.#timestepCount) this.#refuse(`it stopped after ${timesteps} of ${this.#timestepCount} timesteps`);
+    const isComplete = this.#isConfident || timesteps === this.#timestepCount;
+    if (!isComplete) this.#refuse(`it stopped after ${timesteps} of ${this.#timestepCount} timesteps`);
     if (device.prediction !== this.prediction) this.#refuse(`it reads class ${device.prediction}, the host reads ${this.prediction}`);
     const units = this.#unitsPerNetworkUnit * timesteps;
     return {

@@ -52,7 +52,8 @@ function chooseExecution(asked: Execution, { capabilities, chipId }: HelloAck): 
   const can = { device: capabilities.includes('RunNetwork'), host: capabilities.includes('Multiply') };
   const chosen = asked === 'auto' ? (can.device ? 'device' : 'host') : asked;
   if (can[chosen]) return chosen;
-  throw new MacroError('METHOD_UNSUPPORTED', `execution on the ${chosen} needs ${chosen === 'device' ? 'RunNetwork' : 'Multiply'}, ${chipId} has none`);
+  const needed = chosen === 'device' ? 'RunNetwork' : 'Multiply';
+  throw new MacroError('METHOD_UNSUPPORTED', `execution on the ${chosen} needs ${needed}, which ${chipId} does not declare`);
 }
 
 /** Adds up what each layer did, timestep by timestep. */
@@ -175,7 +176,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       context.progress(rows.length, recordings.length);
       let next = run.prepare(recordings[rows.length]);
       for (let index = rows.length; next !== undefined; index += 1) {
-        if (context.signal.aborted) throw new MacroError('CANCELLED', `the job was stopped after ${index} of ${recordings.length} recordings`);
+        if (context.signal.aborted) throw new MacroError('CANCELLED', `stopped after ${index} of ${recordings.length} recordings`);
         const running = run.run(index, next);
         next = run.prepare(recordings[index + 1]);
         const row = await running;

@@ -61,7 +61,7 @@ export function saturationWarnings(layers: readonly LayerTally[]): string[] {
 
 function tallyLayers(rows: readonly InferenceRow[]): LayerTally[] {
   const first = rows[0]?.layers ?? [];
-  const sum = (layer: number, count: 'conversions' | 'saturations' | 'spikes') => rows.reduce((total, row) => total + row.layers[layer][count], 0);
+  const sum = (layer: number, count: Exclude<keyof LayerTally, 'name'>) => rows.reduce((total, row) => total + row.layers[layer][count], 0);
   return first.map(({ name }, layer) => ({
     name,
     conversions: sum(layer, 'conversions'),
@@ -79,13 +79,14 @@ const total = (values: readonly number[]) => values.reduce((sum, value) => sum +
  */
 export function summarise(rows: readonly InferenceRow[], timestepCount: number, failed = 0): Summary {
   const labelled = rows.filter(({ label }) => label !== null);
+  const right = labelled.filter(({ label, prediction }) => label === prediction);
   const layers = tallyLayers(rows);
   const timesteps = total(rows.map((row) => row.stoppedAtTimestep));
   const conversions = total(layers.map((layer) => layer.conversions));
   return {
     recordings: rows.length + failed,
     failed,
-    accuracy: labelled.length === 0 ? null : fractionOf(labelled.filter(({ label, prediction }) => label === prediction).length, labelled.length),
+    accuracy: labelled.length === 0 ? null : fractionOf(right.length, labelled.length),
     meanTimesteps: fractionOf(timesteps, rows.length),
     savedFraction: rows.length === 0 ? 0 : roundSixDecimals(1 - timesteps / rows.length / timestepCount),
     saturatedFraction: fractionOf(total(layers.map((layer) => layer.saturations)), conversions),

@@ -81,7 +81,9 @@ export function telemetryRoutes(app: App, parts: ServiceParts): void {
   const schema = {
     tags: ['operation'],
     summary: 'Live events (WebSocket)',
-    description: `First a message of type "snapshot", then "event" with topic (${topics.join(', ')}), sequence and data; "gap" where events were dropped.`,
+    description:
+      `First a message of type "snapshot", then "event" with topic (${topics.join(', ')}), sequence and data; ` +
+      '"gap" says how many events this client missed.',
     querystring: telemetryQuery,
     response: problems,
   };
