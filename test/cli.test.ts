@@ -1,4 +1,4 @@
-// The command line as a person or a script meets it: exit codes, what goes to which stream, and that nothing runs before all inputs are good.
+// The command line as a person or a script meets it: exit codes, streams, and that nothing runs before all inputs are good.
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { isErrorCode } from '../proto/error.js';
 import { main } from '../server/cli/main.js';
+import { main as demonstrate } from '../server/demonstration.js';
 import { bufferConsole } from './console.js';
 import { bundleFolder, digitFolder } from './digits.js';
+import { throwAwayHome } from './service-bench.js';
 
 const root = join(import.meta.dirname, '..');
 const bundle = bundleFolder(t);
@@ -74,7 +76,8 @@ t.test('the launcher says what is missing in a checkout without a build', async 
   const checkout = mkdtempSync(join(tmpdir(), 'prime-hil-'));
   cpSync(join(root, 'server', 'bin'), join(checkout, 'server', 'bin'), { recursive: true });
   for (const file of ['package-lock.json', 'tsconfig.json', 'package.json']) cpSync(join(root, file), join(checkout, file));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(checkout, 'server', 'bin', 'prime.js'), 'devices'], { encoding: 'utf8' });
+  const launcher = join(checkout, 'server', 'bin', 'prime.js');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [launcher, 'devices'], { encoding: 'utf8' });
   t.equal(status, 2);
   t.equal(stdout, '');
   t.match(stderr, /^SETUP_REQUIRED: /);
@@ -134,4 +137,47 @@ t.test('a person gets tables', async (t) => {
   t.match(devices.stdout, /sim-lab/);
   const jobs = await prime('jobs', '--local', 'sim:lab-paper');
   t.equal(jobs.exitCode, 0, jobs.stderr);
+});
+
+t.test('serve prints its URL first, serves clients that know the secret, keeps its store for itself, and ends when it is told to', async (t) => {
+  const environment = { PRIME_TOKEN: 'a-secret-of-this-test', PRIME_HOME: throwAwayHome(t) };
+  const console = bufferConsole({ ...environment, PRIME_LOG: 'silent' });
+  const served = main(['serve', '--port', '0', '--device', 'left=sim:ideal'], console);
+  const { url } = JSON.parse(await console.firstLine()) as { url: string };
+  const client = bufferConsole(environment);
+  t.equal(await main(['devices', '--server', url, '--json'], client), 0, client.stderr());
+  t.match(JSON.parse(client.stdout()), { id: 'left', state: 'ready', chipId: 'sim-ideal-1' });
+  const stranger = bufferConsole();
+  t.equal(await main(['devices', '--server', url], stranger), 2);
+  t.equal(codeOf(stranger.stderr()), 'TOKEN_REQUIRED');
+  const rival = bufferConsole(environment);
+  t.equal(await main(['devices', '--local', 'tcp://127.0.0.1:1'], rival), 2, 'a real device goes with the store of this user');
+  t.equal(codeOf(rival.stderr()), 'STORE_LOCKED');
+  const neighbour = bufferConsole({ ...environment, PRIME_HOME: throwAwayHome(t) });
+  t.equal(await main(['serve', '--port', new URL(url).port], neighbour), 2);
+  t.equal(codeOf(neighbour.stderr()), 'PORT_TAKEN');
+  console.stop();
+  t.equal(await served, 0, console.stderr());
+  const late = bufferConsole(environment);
+  t.equal(await main(['devices', '--server', url], late), 1);
+  t.equal(codeOf(late.stderr()), 'SERVICE_UNREACHABLE');
+});
+
+t.test('a device that does not answer fails the command within --connect-timeout', async (t) => {
+  const console = bufferConsole({ PRIME_HOME: throwAwayHome(t) });
+  const argv = ['infer', '--local', 'tcp://127.0.0.1:1', '--connect-timeout', '0.3', '--model', bundle, '--input', digitFolder(t, 1), '--json'];
+  t.equal(await main(argv, console), 1);
+  t.equal(codeOf(console.stderr()), 'DEVICE_UNREACHABLE');
+  t.equal(console.stdout(), '');
+});
+
+t.test('the demonstration films digits, has them read and prints what came of it', async (t) => {
+  const console = bufferConsole({ PRIME_LOG: 'silent' });
+  const argv = ['--once', '--digits', '3', '--model', bundle, '--device', 'sim:lab-paper'];
+  t.equal(await demonstrate(argv, console), 0, console.stderr());
+  t.equal(console.stdout().match(/^Test\/\d\/\d{5}\.bin /gm)?.length, 3);
+  t.match(console.stdout(), /accuracy [\d.]+ % · mean timesteps [\d.]+/);
+  const wrong = bufferConsole();
+  t.equal(await demonstrate(['--digits', 'many'], wrong), 2);
+  t.equal(codeOf(wrong.stderr()), 'BAD_ARGUMENT');
 });

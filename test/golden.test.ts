@@ -43,8 +43,8 @@ function numbersOf(name: string): { shape: number[]; values: ArrayLike<number> }
 async function infer(address: string, inputs: readonly string[], split: Split, threshold: Threshold, ...more: string[]): Promise<string> {
   const console = bufferConsole();
   const stop = threshold === 'none' ? ['--no-early-stop'] : ['--threshold', threshold];
-  const argv = ['infer', '--local', address, '--model', join(folder, 'prime-bundle'), '--input', ...inputs, '--split', split, ...stop, '--json', ...more];
-  const exitCode = await main(argv, console);
+  const choices = ['--local', address, '--model', join(folder, 'prime-bundle'), '--split', split, ...stop, '--json', ...more];
+  const exitCode = await main(['infer', ...choices, '--input', ...inputs], console);
   if (exitCode !== 0) throw new Error(console.stderr());
   return console.stdout();
 }
@@ -60,9 +60,8 @@ function referenceInputs(ids: readonly number[]): string[] {
 function compare(t: Test, ids: readonly number[], ndjson: string, split: Split, threshold: Threshold): void {
   const means = numbersOf(`outmean_${split}.npy`);
   const [, timestepCount] = means.shape;
-  const references = new Map(
-    (JSON.parse(readFileSync(join(folder, 'golden', `decisions_${split}.json`), 'utf8')) as Reference[]).map((reference) => [reference.id, reference]),
-  );
+  const decisions = JSON.parse(readFileSync(join(folder, 'golden', `decisions_${split}.json`), 'utf8')) as Reference[];
+  const references = new Map(decisions.map((decision) => [decision.id, decision]));
   const rows = ndjson.split('\n').filter((line) => line.startsWith('{"input"')).map((line) => JSON.parse(line) as Decision);
   t.equal(rows.length, ids.length, 'every recording is answered');
   let agreeing = 0;

@@ -34,11 +34,13 @@ t.test('one recording in the body and a wait: the answer inline', async (t) => {
 
 t.test('many recordings in a form: 202 and a Location that leads to the job and its rows', async (t) => {
   const b = await bench(t);
-  const { status, headers, body } = await call(b, `/v1/inferences?model=${b.model}&earlyStop=false`, { method: 'POST', body: digitForm(4) });
+  const path = `/v1/inferences?model=${b.model}&earlyStop=false`;
+  const { status, headers, body } = await call(b, path, { method: 'POST', body: digitForm(4) });
   t.equal(status, 202);
   const location = headers.get('location') ?? '';
   t.equal(location, `/v1/jobs/${body.job.id}`);
-  const rows = (await call(b, `${location}/results?follow=true`)).text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line));
+  const { text } = await call(b, `${location}/results?follow=true`);
+  const rows = text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line));
   t.strictSame(rows.map(({ input }) => input), filmedDigits(4).map(({ input }) => input), 'in the order in which they were sent');
   t.ok(rows.every(({ stoppedAtTimestep }) => stoppedAtTimestep === 4));
   const job = (await call(b, location)).body;
@@ -62,7 +64,7 @@ t.test('what is wrong is refused with a problem that names code and field', asyn
     ['BAD_REQUEST', 'treshold', `/v1/inferences?${good}&treshold=0.5`, { method: 'POST', headers: octets, body: bodyOf(digit.bytes) }],
     ['BAD_REQUEST', 'wait', `/v1/inferences?${good}&wait=100000`, { method: 'POST', headers: octets, body: bodyOf(digit.bytes) }],
     ['DEVICE_UNKNOWN', 'device', `/v1/inferences?${good}&device=nowhere`, { method: 'POST', headers: octets, body: bodyOf(digit.bytes) }],
-    ['MEDIA_UNSUPPORTED', undefined, `/v1/inferences?${good}`, { method: 'POST', headers: { 'content-type': 'image/png' }, body: bodyOf(digit.bytes) }],
+    ['MEDIA_UNSUPPORTED', undefined, `/v1/inferences?${good}`, { method: 'POST', headers: { 'content-type': 'image/png' }, body: 'x' }],
     ['JOB_UNKNOWN', 'id', '/v1/jobs/nowhere', {}],
     ['JOB_UNKNOWN', 'id', '/v1/jobs/nowhere/results', {}],
     ['JOB_UNKNOWN', 'id', '/v1/jobs/nowhere/stop', { method: 'POST' }],
@@ -143,9 +145,11 @@ t.test('/docs describes every route', async (t) => {
   const b = await bench(t);
   const document = (await call(b, '/docs/json')).body;
   t.match(document.openapi, /^3\.1/);
-  for (const path of ['/v1/inferences', '/v1/jobs', '/v1/jobs/{id}', '/v1/jobs/{id}/results', '/v1/jobs/{id}/stop', '/v1/devices', '/v1/models', '/metrics', '/health/ready']) {
-    t.ok(path in document.paths, path);
-  }
+  const routes = [
+    '/v1/inferences', '/v1/jobs', '/v1/jobs/{id}', '/v1/jobs/{id}/results', '/v1/jobs/{id}/stop', '/v1/devices', '/v1/devices/{id}',
+    '/v1/models', '/v1/models/{id}', '/v1/telemetry', '/metrics', '/health/live', '/health/ready',
+  ];
+  for (const path of routes) t.ok(path in document.paths, path);
   t.equal((await call(b, '/docs')).status, 200);
 });
 

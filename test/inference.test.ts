@@ -74,10 +74,23 @@ t.test('a bundle is refused on another chip, and on one that only claims to be t
   const bundle = madeOn(board);
   const other = await bench(t, 'lab', 2);
   const identity = await other.device.whenReady(5000);
-  await t.rejects(new BundleApplier().apply(other.device, identity, bundle, true), { code: 'BUNDLE_CHIP_MISMATCH', message: /made on sim-lab-half-1/ });
+  const apply = (changed: Bundle) => new BundleApplier().apply(other.device, identity, changed, true);
+  await t.rejects(apply(bundle), { code: 'BUNDLE_CHIP_MISMATCH', message: /made on sim-lab-half-1/ });
   const claimed = { ...bundle, ...(bundle.chip && { chip: { ...bundle.chip, chipId: identity.chipId } }) };
-  await t.rejects(new BundleApplier().apply(other.device, identity, claimed, true), { code: 'BUNDLE_CHIP_MISMATCH', message: /correlate/ });
+  await t.rejects(apply(claimed), { code: 'BUNDLE_CHIP_MISMATCH', message: /correlate/ });
   t.equal(other.board.chip.pulses, 0, 'no pulse was sent');
+});
+
+t.test('after a command whose outcome is unknown the cells are read, then the bundle is applied', async (t) => {
+  const { board, device } = await bench(t, 'ideal');
+  await device.whenReady(5000);
+  const lost = device.scratch(1);
+  await board.powerCycle();
+  await t.rejects(lost, { code: 'OUTCOME_UNKNOWN', outcome: 'unknown' });
+  t.equal(device.state, 'needs-reconcile');
+  const identity = await device.whenReady(5000);
+  await new BundleApplier().apply(device, identity, withWeights(), true);
+  t.equal(device.state, 'ready');
 });
 
 t.test('a bundle with weights needs a device that can take them', async (t) => {
@@ -87,7 +100,8 @@ t.test('a bundle with weights needs a device that can take them', async (t) => {
   await t.rejects(new BundleApplier().apply(device, board, withWeights(), true), { code: 'METHOD_UNSUPPORTED' });
 });
 
-const converter = { bits: 32, signedCodes: true, differential: false, ranges: [{ name: 'multiply', stepNumeratorNanosiemens: 1, stepDenominator: 1 }] };
+const ranges = [{ name: 'multiply', stepNumeratorNanosiemens: 1, stepDenominator: 1 }];
+const converter = { bits: 32, signedCodes: true, differential: false, ranges };
 
 t.test('a device that does not stop where the host would is refused', async (t) => {
   const compiled = compile(withWeights(), { geometry, converter });
@@ -101,7 +115,7 @@ t.test('a device that does not stop where the host would is refused', async (t) 
   };
   t.strictSame(gateAfter(unsure, sure).decide({ timesteps: 2, prediction: 0 }).stoppedAtTimestep, 2);
   t.throws(() => gateAfter(sure, unsure), { code: 'PROTOCOL_VIOLATION' }, 'it ran on');
-  t.throws(() => gateAfter(unsure).decide({ timesteps: 1, prediction: 0 }), { code: 'PROTOCOL_VIOLATION' }, 'it stopped without confidence');
+  t.throws(() => gateAfter(unsure).decide({ timesteps: 1, prediction: 0 }), { code: 'PROTOCOL_VIOLATION' }, 'it stopped unsure');
   t.throws(() => gateAfter(sure).decide({ timesteps: 1, prediction: 3 }), { code: 'PROTOCOL_VIOLATION' }, 'it names another class');
   t.throws(() => gateAfter(sure).decide({ timesteps: 2, prediction: 0 }), { code: 'PROTOCOL_VIOLATION' }, 'it lost a timestep');
   t.throws(() => new HostGate(compiled, threshold).add(1, unsure), { code: 'PROTOCOL_VIOLATION' }, 'it skipped a timestep');
@@ -115,7 +129,9 @@ interface Outcome {
 }
 
 /** Runs a job of three digits; `done` rows are there already. `signal` aborts after so many rows. */
-async function runJob(device: Device, changes: Partial<InferenceParameters>, done: InferenceRow[] = [], stopAfter?: number): Promise<Outcome> {
+async function runJob(
+  device: Device, changes: Partial<InferenceParameters>, done: InferenceRow[] = [], stopAfter?: number,
+): Promise<Outcome> {
   const bundle = withWeights();
   const pack = packRecordings(filmedDigits(3).map(({ input, label, bytes }) => ({ input, label, bytes })));
   const rows = [...done];
@@ -140,7 +156,8 @@ async function runJob(device: Device, changes: Partial<InferenceParameters>, don
     event: (topic: string, event: unknown) => void (topic === 'timestep' && timesteps.push(event)),
   } as unknown as JobContext;
   const parameters: InferenceParameters = {
-    model: bundle.digest, split: 'number', threshold: 0.5, execution: 'auto', recordings: '', recordingCount: 3, firstInferenceNumber: 10, ...changes,
+    model: bundle.digest, split: 'number', threshold: 0.5, execution: 'auto', recordings: '', recordingCount: 3, firstInferenceNumber: 10,
+    ...changes,
   };
   const summary = await kind.run(context, parameters).catch((error: unknown) => error);
   return { rows, summary, timesteps };
@@ -179,7 +196,10 @@ t.test('a run that was cut off goes on behind its rows and ends with the same su
 t.test('the summary counts what it says', async (t) => {
   const row = (label: number | null, stoppedAtTimestep: number): InferenceRow => ({
     input: '', label, prediction: 1, stoppedAtTimestep, confidence: 0.6, outputMean: [], clippedEvents: 0, warnings: [],
-    layers: [{ name: 'conv0', conversions: 100, saturations: 3, spikes: 5 }, { name: 'linear0', conversions: 300, saturations: 0, spikes: 0 }],
+    layers: [
+      { name: 'conv0', conversions: 100, saturations: 3, spikes: 5 },
+      { name: 'linear0', conversions: 300, saturations: 0, spikes: 0 },
+    ],
     operationNanoseconds: 5e8, energyFemtojoules: 2e6,
   });
   t.strictSame(summarise([row(1, 2), row(2, 4), row(null, 3)], 10, 1), {

@@ -25,12 +25,13 @@ async function freePort(): Promise<number> {
 /** Runs Prometheus until the test ends; resolves when it says that it is ready. */
 async function startPrometheus(test: typeof t, target: string): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'prime-hil-prometheus-'));
-  const configuration = `global: {scrape_interval: 200ms, scrape_timeout: 200ms}\nscrape_configs: [{job_name: prime, static_configs: [{targets: ["${target}"]}]}]\n`;
-  writeFileSync(join(folder, 'prometheus.yml'), configuration);
+  const scrape = `scrape_configs: [{job_name: prime, static_configs: [{targets: ["${target}"]}]}]`;
+  const file = join(folder, 'prometheus.yml');
+  writeFileSync(file, `global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n${scrape}\n`);
   const port = await freePort();
   const child = spawn(
     'prometheus',
-    [`--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, `--web.listen-address=127.0.0.1:${port}`],
+    [`--config.file=${file}`, `--storage.tsdb.path=${join(folder, 'data')}`, `--web.listen-address=127.0.0.1:${port}`],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
   test.teardown(async () => {

@@ -34,7 +34,8 @@ export function throwAwayHome(t: Test): string {
 export async function serviceBench(t: Test, options: BenchOptions = {}): Promise<ServiceBench> {
   const { devices = [], homeFolder = throwAwayHome(t), connectTimeoutMilliseconds = 5000, token } = options;
   const environment = token === undefined ? {} : { PRIME_TOKEN: token };
-  const service = await startService(configurationOf(environment, { port: 0, devices, homeFolder, connectTimeoutMilliseconds }), { logLevel: 'silent' });
+  const configuration = configurationOf(environment, { port: 0, devices, homeFolder, connectTimeoutMilliseconds });
+  const service = await startService(configuration, { logLevel: 'silent' });
   t.teardown(() => service.close());
   const client = new ServiceClient(service.url, token);
   const files = filesOfBundle(smallBundle());

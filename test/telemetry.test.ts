@@ -1,4 +1,4 @@
-// The live stream: a snapshot, then events as they happen; a client that is too slow is told what it missed, and costs nobody else anything.
+// The live stream: a snapshot, then events as they happen; a client that is too slow is told what it missed, and costs nobody else.
 import t, { type Test } from 'tap';
 import { call, digitForm, serviceBench } from './service-bench.js';
 import { TcpBoard } from './tcp-board.js';
@@ -21,7 +21,8 @@ t.test('a client gets a snapshot, then every timestep before the decision', asyn
   const ended = await telemetry.next(({ topic, data }) => topic === 'job' && data?.['state'] === 'SUCCEEDED');
   t.equal(ended.jobId, body.job.id);
   const timesteps = telemetry.messages.filter(({ topic }) => topic === 'timestep');
-  t.strictSame(timesteps.map(({ data }) => [data?.['index'], data?.['timestep']]), [0, 1].flatMap((index) => [0, 1, 2, 3].map((step) => [index, step])));
+  const expected = [0, 1].flatMap((index) => [0, 1, 2, 3].map((timestep) => [index, timestep]));
+  t.strictSame(timesteps.map(({ data }) => [data?.['index'], data?.['timestep']]), expected);
   t.ok(timesteps.every(({ jobId, deviceId }) => jobId === body.job.id && deviceId === body.job.device));
   const lastOfFirst = timesteps[3].data ?? {};
   t.equal(lastOfFirst['confidence'], body.results[0].confidence);

@@ -7,7 +7,8 @@ export class ProgressLine {
 
   constructor(console: Console, total: number) {
     if (!console.isTerminal) return;
-    const options = { format: '{bar} {value}/{total} recordings, {eta} s left', clearOnComplete: true, hideCursor: true, stream: process.stderr };
+    const format = '{bar} {value}/{total} recordings, {eta} s left';
+    const options = { format, clearOnComplete: true, hideCursor: true, stream: process.stderr };
     this.#bar = new cliProgress.SingleBar(options, cliProgress.Presets.shades_classic);
     this.#bar.start(total, 0);
   }

@@ -100,7 +100,7 @@ export class BundleApplier {
 
   /**
    * Makes a chip hold a bundle and a device its program. A bundle with weights goes to a simulator as a snapshot; one that was made on a
-   * chip is checked against chip id and fingerprint, and its mask is applied. Nothing is done to cells whose state is that of the last time.
+   * chip is checked against chip id and fingerprint, and its mask is applied. Nothing is done where the array is as it was left.
    *
    * @param isOnDevice whether the device shall step the neurons and needs the program
    * @throws MacroError BUNDLE_CHIP_MISMATCH, METHOD_UNSUPPORTED, NETWORK_TOO_LARGE, and what the device says

@@ -123,7 +123,8 @@ class InferenceRun {
     if (this.execution === 'host') {
       return runHostStepped(this.device, compiled, frames.codes, inferenceNumber, earlyStop, onTimestep, signal);
     }
-    return this.device.runNetwork({ programSha256, frames: frames.codes, inferenceNumber, ...(earlyStop && { earlyStop }) }, onTimestep, signal);
+    const run = { programSha256, frames: frames.codes, inferenceNumber, ...(earlyStop && { earlyStop }) };
+    return this.device.runNetwork(run, onTimestep, signal);
   }
 
   private report(index: number, recording: SentRecording, step: TimestepResult, gate: HostGate): void {
@@ -156,8 +157,8 @@ async function whenReady(device: Device, timeoutMilliseconds: number, signal: Ab
 }
 
 /**
- * The job kind `inference`: brings the bundle to the chip, then runs recording after recording. A row is stored for each as it is answered: the
- * rows are the checkpoint, and a job that is started again goes on behind them.
+ * The job kind `inference`: brings the bundle to the chip, then runs recording after recording. A row is stored for each as it is answered:
+ * the rows are the checkpoint, and a job that is started again goes on behind them.
  */
 export function inferenceJob(sources: InferenceSources): JobKind {
   const applier = new BundleApplier();
