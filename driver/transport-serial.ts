@@ -25,6 +25,8 @@ class SerialChannel implements ByteChannel {
   private stallTimer: NodeJS.Timeout | undefined;
   private attempts = 0;
   private isClosed = false;
+  /** Closed from this end: nothing else is told. */
+  private isOurs = false;
 
   constructor(private readonly port: SerialPort) {
     port.on('data', (bytes: Buffer) => (this.events === undefined ? this.early.push(bytes) : this.events.data(bytes)));
@@ -33,10 +35,13 @@ class SerialChannel implements ByteChannel {
   }
 
   attach(events: ByteChannelEvents): void {
-    this.events = events;
-    for (const bytes of this.early) events.data(bytes);
-    this.early = [];
-    if (this.isClosed) this.end('the port was closed');
+    queueMicrotask(() => {
+      if (this.isOurs) return;
+      this.events = events;
+      for (const bytes of this.early) events.data(bytes);
+      this.early = [];
+      if (this.isClosed) this.end('the port was closed');
+    });
   }
 
   write(bytes: Uint8Array): void {
@@ -51,6 +56,7 @@ class SerialChannel implements ByteChannel {
   }
 
   close(): void {
+    this.isOurs = true;
     this.events = undefined;
     this.end('closed here');
   }

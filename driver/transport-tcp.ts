@@ -7,6 +7,8 @@ export function connectTcp(host: string, port: number): Promise<ByteChannel> {
     const socket = connect({ host, port, noDelay: true });
     let events: ByteChannelEvents | undefined;
     let early: Uint8Array[] = [];
+    /** Closed from this end: nothing else is told. */
+    let isOurs = false;
     let reason = 'the other end closed the connection';
     socket.once('error', reject);
     socket.on('error', (error) => {
@@ -23,10 +25,13 @@ export function connectTcp(host: string, port: number): Promise<ByteChannel> {
       socket.off('error', reject);
       resolve({
         attach(user) {
-          events = user;
-          for (const bytes of early) user.data(bytes);
-          early = [];
-          if (socket.destroyed) user.close(reason);
+          queueMicrotask(() => {
+            if (isOurs) return;
+            events = user;
+            for (const bytes of early) user.data(bytes);
+            early = [];
+            if (socket.destroyed) user.close(reason);
+          });
         },
         write(bytes) {
           if (!socket.destroyed) socket.write(bytes);
@@ -35,6 +40,7 @@ export function connectTcp(host: string, port: number): Promise<ByteChannel> {
           return socket.writableLength;
         },
         close() {
+          isOurs = true;
           events = undefined;
           socket.destroy();
         },

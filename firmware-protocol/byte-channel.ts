@@ -9,7 +9,7 @@ export interface ByteChannelEvents {
 
 /** A stream of bytes both ways: serial port, TCP socket, pty or a simulated line. Chunk borders mean nothing. */
 export interface ByteChannel {
-  /** Names the one user; called once, before the first write. Bytes that came earlier are delivered then. */
+  /** Names the one user; called once, before the first write. What came earlier is delivered soon after, never from inside this call. */
   attach(events: ByteChannelEvents): void;
   /** Queues bytes. Never blocks, never throws; after a close it does nothing. The bytes may not be changed afterwards. */
   write(bytes: Uint8Array): void;

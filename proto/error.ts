@@ -41,6 +41,7 @@ export const errorTable = {
   PORT_TAKEN: entry('usage', 409, 'Choose another with --port, or end the program that holds it'),
   SERVICE_UNREACHABLE: entry('link', 503, 'Start the service with prime serve, or give its address with --server'),
   SETUP_REQUIRED: entry('usage', 503, 'Run npm install && npm run build in the checkout'),
+  SETUP_FAILED: entry('internal', 500, 'Mend what it names and run the command again'),
   STORE_LOCKED: entry('usage', 409, 'End the other service, or use --server with its address'),
   // Device and line
   DEVICE_UNREACHABLE: entry('link', 503, 'Check cable, power and address; raise --connect-timeout for a slow board'),

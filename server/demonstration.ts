@@ -6,7 +6,7 @@ import { MacroError } from '../proto/error.js';
 import { ServiceClient } from './cli/client.js';
 import { type Console, describeError, exitCodeOf, exitDone, processConsole, table } from './cli/console.js';
 import { ProgressLine } from './cli/progress.js';
-import { stopped } from './cli/serve.js';
+import { portOf, stopped } from './cli/serve.js';
 import { configurationOf, defaultPort } from './config.js';
 import { filmDigit } from './dataset/camera.js';
 import { digitPixels, readMnist } from './dataset/mnist.js';
@@ -49,7 +49,7 @@ function choicesOf(argv: readonly string[]): Choices {
   if (!Number.isInteger(digits) || digits < 1 || digits > digitPool) {
     throw new MacroError('BAD_ARGUMENT', `--digits is "${values.digits}", the range is 1 to ${digitPool}`, { field: 'digits' });
   }
-  return { once: values.once, digits, device: values.device, model: values.model, port: values.once ? 0 : Number(values.port) };
+  return { once: values.once, digits, device: values.device, model: values.model, port: values.once ? 0 : portOf(values.port) };
 }
 
 /** Handwritten test digits as the camera of the N-MNIST procedure would have recorded them. */

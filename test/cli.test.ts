@@ -1,8 +1,11 @@
 // The command line as a person or a script meets it: exit codes, streams, and that nothing runs before all inputs are good.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
 import t from 'tap';
 import { isErrorCode } from '../proto/error.js';
 import { main } from '../server/cli/main.js';
@@ -161,6 +164,21 @@ t.test('serve prints its URL first, serves clients that know the secret, keeps i
   const late = bufferConsole(environment);
   t.equal(await main(['devices', '--server', url], late), 1);
   t.equal(codeOf(late.stderr()), 'SERVICE_UNREACHABLE');
+});
+
+t.test('sim hands its arguments to the simulator, whose address is the first line, and ends with it', async (t) => {
+  const module = pathToFileURL(join(root, 'dist', 'server', 'cli', 'main.js')).href;
+  const script = `const { main } = await import(${JSON.stringify(module)}); process.exitCode = await main(process.argv.slice(1));`;
+  const argv = ['--input-type=module', '-e', script, '--', 'sim', '--profile', 'ideal', '--seed', '3', '--listen', 'tcp://127.0.0.1:0'];
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
+  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const { address } = JSON.parse(line) as { address: string };
+  const console = bufferConsole({ PRIME_HOME: throwAwayHome(t) });
+  t.equal(await main(['devices', '--local', address, '--json'], console), 0, console.stderr());
+  t.equal(JSON.parse(console.stdout()).chipId, 'sim-ideal-3');
+  child.kill('SIGTERM');
+  t.strictSame(await ended, [0, null]);
 });
 
 t.test('a device that does not answer fails the command within --connect-timeout', async (t) => {

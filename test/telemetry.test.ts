@@ -49,9 +49,11 @@ t.test('a device that goes away and comes back is seen', async (t) => {
   const { board, bench: b } = await bench(t);
   const telemetry = await openTelemetry(t, b, 'topics=device');
   board.unplug();
-  await telemetry.next(({ data }) => data?.['state'] === 'link-down');
+  const lost = await telemetry.next(({ data }) => data?.['state'] === 'link-down');
+  t.equal(lost.topic, 'device');
   await board.plug();
-  await telemetry.next(({ data, sequence }) => data?.['state'] === 'ready' && (sequence ?? 0) > 0);
+  const back = await telemetry.next(({ data, sequence }) => data?.['state'] === 'ready' && (sequence ?? 0) > (lost.sequence ?? 0));
+  t.equal(back.deviceId, lost.deviceId);
 });
 
 t.test('a client that does not read is told of the gap, and holds up nobody', async (t) => {

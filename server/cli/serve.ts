@@ -11,7 +11,8 @@ export interface ServeArguments {
   readonly connectTimeout: string;
 }
 
-function portOf(text: string): number {
+/** @throws MacroError BAD_ARGUMENT */
+export function portOf(text: string): number {
   const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!(port <= 65_535)) throw new MacroError('BAD_ARGUMENT', `--port is "${text}", the range is 0 to 65535`, { field: 'port' });
   return port;

@@ -1,5 +1,3 @@
-import type { RecordingEntry } from './recording-pack.js';
-
 /** What the conversions of one layer did over one recording. */
 export interface LayerTally {
   readonly name: string;
@@ -100,6 +98,3 @@ export function summarise(rows: readonly InferenceRow[], timestepCount: number, 
 export function decisionOf({ input, label, prediction, stoppedAtTimestep, confidence, outputMean, clippedEvents }: Decision): Decision {
   return { input, label, prediction, stoppedAtTimestep, confidence, outputMean, clippedEvents };
 }
-
-/** What identifies a recording in its row. */
-export const identityOf = ({ input, label }: RecordingEntry) => ({ input, label });

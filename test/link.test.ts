@@ -1,0 +1,175 @@
+// The link alone: two state machines and a line that loses, doubles and reorders, under virtual time.
+import fc from 'fast-check';
+import t from 'tap';
+import { encodeFrame, type Frame, FrameDecoder } from '../firmware-protocol/frame.js';
+import { maximumPayloadBytes } from '../firmware-protocol/limits.js';
+import { Link } from '../firmware-protocol/link.js';
+import { RoundTrip } from '../firmware-protocol/round-trip.js';
+import { Wire, type WireEvents } from '../firmware-protocol/wire.js';
+import { Line, type LineFaults, noFaults } from './rig/line.js';
+import { SeededPrng } from './rig/seeded-prng.js';
+import { VirtualClock } from './rig/virtual-clock.js';
+
+const options = { session: 1, windowFrames: 32, receiveBytes: 60_000, peerCreditBytes: 60_000 };
+const numbered = (number: number) => Uint8Array.of(number & 0xff, number >> 8);
+const numberOf = (payload: Uint8Array) => (payload[0] ?? 0) | ((payload[1] ?? 0) << 8);
+
+interface EndOfWire {
+  readonly wire: Wire;
+  readonly received: number[];
+  readonly downs: string[];
+}
+
+function wireOn(channel: ConstructorParameters<typeof Wire>[0], clock: VirtualClock, windowFrames = 32): EndOfWire {
+  const received: number[] = [];
+  const downs: string[] = [];
+  const events: WireEvents = {
+    frame: () => undefined,
+    message: (payload) => received.push(numberOf(payload)),
+    room: () => undefined,
+    down: (reason) => downs.push(reason),
+    discarded: () => undefined,
+  };
+  const wire = new Wire(channel, clock, events);
+  wire.open({ ...options, windowFrames });
+  return { wire, received, downs };
+}
+
+function joined(seed: number, faults: LineFaults) {
+  const clock = new VirtualClock();
+  const line = new Line(clock, new SeededPrng(seed));
+  line.faults = faults;
+  return { clock, line, host: wireOn(line.host, clock), board: wireOn(line.board, clock) };
+}
+
+t.test('every message arrives once and in order, both ways, on a line that loses, doubles, reorders and flips', async () => {
+  const faults = fc.record({
+    flip: fc.double({ min: 0, max: 0.15, noNaN: true }),
+    drop: fc.double({ min: 0, max: 0.15, noNaN: true }),
+    duplicate: fc.double({ min: 0, max: 0.15, noNaN: true }),
+    jitterMicroseconds: fc.constantFrom(0, 300, 3000),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 1e6 }), faults, fc.integer({ min: 1, max: 200 }), async (seed, chosen, count) => {
+      const { clock, host, board } = joined(seed, chosen);
+      for (let number = 0; number < count; number += 1) {
+        host.wire.send(numbered(number), 'control');
+        board.wire.send(numbered(number), 'bulk');
+      }
+      await clock.advance(120_000_000);
+      const all = Array.from({ length: count }, (_, number) => number);
+      const isWhole = (numbers: readonly number[]) => numbers.length === count && numbers.every((number, index) => number === all[index]);
+      if (host.downs.length > 0 || board.downs.length > 0) return isPrefix(host.received) && isPrefix(board.received);
+      return isWhole(host.received) && isWhole(board.received);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+const isPrefix = (numbers: readonly number[]) => numbers.every((number, index) => number === index);
+
+t.test('sequence numbers wrap without a seam', async (t) => {
+  const { clock, host, board } = joined(1, noFaults);
+  const count = 66_000;
+  const batch = 600;
+  for (let first = 0; first < count; first += batch) {
+    host.wire.together(() => {
+      for (let number = first; number < first + batch; number += 1) host.wire.send(numbered(number & 0xffff), 'bulk');
+    });
+    await clock.advance(20_000);
+  }
+  t.equal(board.received.length, count);
+  t.ok(board.received.every((number, index) => number === (index & 0xffff)));
+});
+
+t.test('a dead line is found out after nine timeouts, and said once', async (t) => {
+  const { clock, line, host } = joined(1, noFaults);
+  line.isDead = true;
+  host.wire.send(numbered(1), 'control');
+  await clock.advance(5_000_000);
+  t.strictSame(host.downs, []);
+  await clock.advance(60_000_000);
+  t.strictSame(host.downs, ['no answer to retransmissions']);
+  t.equal(clock.pendingTimers, 0, 'no timer is left');
+});
+
+/** Takes every frame that a link has to send now. */
+function drain(link: Link, now: number): Frame[] {
+  const frames: Frame[] = [];
+  for (let frame = link.transmit(now); frame !== undefined; frame = link.transmit(now)) frames.push(frame);
+  return frames;
+}
+
+t.test('window and credit are never overrun', async (t) => {
+  const small = new Link({ ...options, windowFrames: 8 });
+  for (let number = 0; number < 100; number += 1) small.send(numbered(number), 'bulk');
+  t.equal(drain(small, 0).length, 8);
+  const poor = new Link({ ...options, peerCreditBytes: 2500 });
+  for (let number = 0; number < 100; number += 1) poor.send(new Uint8Array(maximumPayloadBytes), 'bulk');
+  t.equal(drain(poor, 0).reduce((sum, { payload }) => sum + payload.length, 0), 4 * maximumPayloadBytes);
+  const broke = new Link({ ...options, peerCreditBytes: 0 });
+  for (let number = 0; number < 3; number += 1) broke.send(numbered(number), 'bulk');
+  t.equal(drain(broke, 0).length, 1, 'one frame probes for credit');
+});
+
+t.test('control overtakes bulk, bulk overtakes telemetry', async (t) => {
+  const link = new Link(options);
+  link.send(numbered(3), 'telemetry');
+  link.send(numbered(2), 'bulk');
+  link.send(numbered(1), 'control');
+  t.strictSame(drain(link, 0).map(({ payload }) => numberOf(payload)), [1, 2, 3]);
+});
+
+t.test('a gap is repaired at once, and once a round trip', async (t) => {
+  const [sender, receiver] = [new Link(options), new Link(options)];
+  for (let number = 0; number < 6; number += 1) sender.send(numbered(number), 'bulk');
+  const frames = drain(sender, 0);
+  for (const frame of frames.slice(1)) receiver.receive(frame, 1000);
+  const [acknowledgement] = drain(receiver, 1000);
+  t.ok(acknowledgement);
+  if (acknowledgement === undefined) return;
+  t.equal(acknowledgement.acknowledge, 0);
+  t.equal(acknowledgement.selective, 0b11111);
+  sender.receive(acknowledgement, 1100);
+  const again = drain(sender, 1100);
+  t.strictSame(again.map(({ sequence }) => sequence), [0]);
+  sender.receive(acknowledgement, 1200);
+  t.strictSame(drain(sender, 1200), [], 'not a second time in the same round trip');
+  t.equal(receiver.receive(again[0] as Frame, 1200).length, 6);
+  t.equal(sender.statistics.fastRetransmissions, 1);
+});
+
+t.test('timeouts follow RFC 6298', async (t) => {
+  const roundTrip = new RoundTrip(0);
+  t.equal(roundTrip.timeoutMicroseconds, 200_000);
+  roundTrip.sample(40_000);
+  t.equal(roundTrip.timeoutMicroseconds, 40_000 + 4 * 20_000);
+  roundTrip.backOff();
+  t.equal(roundTrip.timeoutMicroseconds, 240_000);
+  roundTrip.sample(40_000);
+  t.equal(roundTrip.timeoutMicroseconds, 40_000 + 4 * 15_000);
+  for (let sample = 0; sample < 200; sample += 1) roundTrip.sample(100);
+  t.equal(roundTrip.timeoutMicroseconds, 5000, 'the floor');
+  t.equal(new RoundTrip(60_000).timeoutMicroseconds, 240_000, 'a slow line raises the floor');
+});
+
+t.test('bytes that nobody framed change nothing', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.uint8Array({ maxLength: 500 }), async (noise) => {
+      const { clock, line, board, host } = joined(1, noFaults);
+      line.host.write(noise);
+      line.host.write(Uint8Array.of(0));
+      host.wire.send(numbered(9), 'control');
+      await clock.advance(1_000_000);
+      return board.received.length === 1 && board.received[0] === 9;
+    }),
+    { numRuns: 50 },
+  );
+});
+
+t.test('an encoded frame of the link is a frame of the wire', async (t) => {
+  const link = new Link(options);
+  link.send(numbered(5), 'control');
+  const [frame] = drain(link, 0);
+  t.ok(frame && new FrameDecoder().push(encodeFrame(frame))[0]?.frame?.sequence === 0);
+});
