@@ -327,11 +327,16 @@ export class Device {
     this.isReconcileDue ||= this.current === 'needs-reconcile';
     if (this.isOpen) this.setState('link-down', error.detail);
     this.wakeSenders();
-    const { clock, patienceMilliseconds = defaultPatienceMilliseconds } = this.options;
-    this.patienceTimer ??= clock.after(patienceMilliseconds * 1000, () => this.losePatience());
+    this.startPatience();
     const delay = backoffMilliseconds[Math.min(this.attempt, backoffMilliseconds.length - 1)];
     this.attempt += 1;
-    this.retryTimer = clock.after(delay * 1000, () => this.connect());
+    this.retryTimer = this.options.clock.after(delay * 1000, () => this.connect());
+  }
+
+  /** Requests wait so long for a line that went away. */
+  private startPatience(): void {
+    const { clock, patienceMilliseconds = defaultPatienceMilliseconds } = this.options;
+    this.patienceTimer ??= clock.after(patienceMilliseconds * 1000, () => this.losePatience());
   }
 
   private losePatience(): void {
@@ -370,7 +375,7 @@ export class Device {
       request.removeAbort = () => signal.removeEventListener('abort', abort);
     }
     request.timer = this.options.clock.after(timeoutMilliseconds * 1000, () => this.expire(request));
-    if (!this.isOpen) this.patienceTimer ??= this.options.clock.after((this.options.patienceMilliseconds ?? defaultPatienceMilliseconds) * 1000, () => this.losePatience());
+    if (!this.isOpen) this.startPatience();
     this.waiting.push(request);
     this.startWaiting();
   }

@@ -17,7 +17,9 @@ export interface Codec<Message> {
   decode(bytes: Uint8Array): Result<Message>;
 }
 
-function codec<Message extends object>(name: string, generated: Generated, limitBytes: number, isComplete: (message: Message) => boolean = () => true): Codec<Message> {
+function codec<Message extends object>(
+  name: string, generated: Generated, limitBytes: number, isComplete: (message: Message) => boolean = () => true,
+): Codec<Message> {
   return {
     encode(message) {
       const bytes = generated.encode(message).finish();

@@ -194,7 +194,9 @@ export class Macro {
    * Reads cells one by one, `averages` times each, and averages. A cell that saturates reads as the top code.
    * @returns cell codes, bit line by bit line
    */
-  readCells(region: { firstBitLine: number; bitLines: number; firstSourceLine: number; sourceLines: number }, averages: number): { codes: Uint16Array; saturatedCells: number } {
+  readCells(
+    region: { firstBitLine: number; bitLines: number; firstSourceLine: number; sourceLines: number }, averages: number,
+  ): { codes: Uint16Array; saturatedCells: number } {
     const codes = new Uint16Array(region.bitLines * region.sourceLines);
     const deviates = new Int32Array(4);
     const conversion = this.conversionOf[1];

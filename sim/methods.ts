@@ -62,7 +62,9 @@ export function* loadProgram({ bulk, macro, programs }: Bench, { sha256 }: Metho
 function snapshotProblem(tile: SnapshotTile, index: number): string | undefined {
   const { firstBitLine, plusLines, minusLines, kept, differenceNanosiemens } = tile;
   const rows = kept.length / Math.max(1, plusLines.length);
-  if (plusLines.length === 0 || plusLines.length !== minusLines.length) return `tiles[${index}] has ${plusLines.length} plus and ${minusLines.length} minus lines`;
+  if (plusLines.length === 0 || plusLines.length !== minusLines.length) {
+    return `tiles[${index}] has ${plusLines.length} plus and ${minusLines.length} minus lines`;
+  }
   if (!Number.isInteger(rows) || differenceNanosiemens.length !== kept.length) return `tiles[${index}] does not fill its rows`;
   if (firstBitLine + rows > bitLineCount) return `tiles[${index}] ends at bit line ${firstBitLine + rows}; the limit is ${bitLineCount}`;
   if (Math.max(...plusLines, ...minusLines) >= sourceLineCount) return `tiles[${index}] names a source line above ${sourceLineCount - 1}`;
@@ -88,9 +90,13 @@ export function* runNetwork(bench: Bench, request: MethodRequests['runNetwork'])
   const packed = bulk.get(request.framesSha256);
   if (packed === undefined) return missingObject('framesSha256', request.framesSha256);
   const codes = program.timestepCount * program.inputChannels * program.inputHeight * program.inputWidth;
-  if (packed.length !== (codes + 1) >> 1) return new Refusal('REQUEST_INVALID', `frames have ${packed.length} bytes; the program takes ${(codes + 1) >> 1}`);
+  if (packed.length !== (codes + 1) >> 1) {
+    return new Refusal('REQUEST_INVALID', `frames have ${packed.length} bytes; the program takes ${(codes + 1) >> 1}`);
+  }
   const { earlyStop } = request;
-  if (earlyStop && (!earlyStop.confidence || earlyStop.confidence.shift > 52)) return new Refusal('REQUEST_INVALID', 'earlyStop.confidence is missing or its shift above 52');
+  if (earlyStop && (!earlyStop.confidence || earlyStop.confidence.shift > 52)) {
+    return new Refusal('REQUEST_INVALID', 'earlyStop.confidence is missing or its shift above 52');
+  }
   const before = { nanoseconds: macro.operationNanoseconds, femtojoules: macro.energyFemtojoules };
   const run = new NetworkRun(macro, program, unpackNibbles(packed, codes), request.inferenceNumber, earlyStop ?? undefined);
   for (let outcome = run.step(); outcome !== undefined; outcome = run.step()) {
@@ -192,11 +198,13 @@ export function* readCells({ macro, bulk }: Bench, { region, averages }: MethodR
 
 function resetProblem({ chip }: Bench, cells: Uint8Array, request: MethodRequests['resetCells']): Refusal | undefined {
   const { resetAmplitudeMaximumMillivolts, resetWidthMaximumNanoseconds, resetPulsesPerCellMaximum } = chip.profile;
-  const refuse = (field: string, value: number, maximum: number) => new Refusal('PULSE_REFUSED', `${field} is ${value}; the range is 1 to ${maximum}`);
-  const { amplitudeMillivolts, widthNanoseconds } = request;
-  if (amplitudeMillivolts < 1 || amplitudeMillivolts > resetAmplitudeMaximumMillivolts) return refuse('amplitudeMillivolts', amplitudeMillivolts, resetAmplitudeMaximumMillivolts);
-  if (widthNanoseconds < 1 || widthNanoseconds > resetWidthMaximumNanoseconds) return refuse('widthNanoseconds', widthNanoseconds, resetWidthMaximumNanoseconds);
-  if (cells.length !== chip.codes.length / 8) return new Refusal('REQUEST_INVALID', `the bitmap has ${cells.length} bytes; it has ${chip.codes.length / 8}`);
+  const maxima = { amplitudeMillivolts: resetAmplitudeMaximumMillivolts, widthNanoseconds: resetWidthMaximumNanoseconds };
+  for (const field of ['amplitudeMillivolts', 'widthNanoseconds'] as const) {
+    const isInside = request[field] >= 1 && request[field] <= maxima[field];
+    if (!isInside) return new Refusal('PULSE_REFUSED', `${field} is ${request[field]}; the range is 1 to ${maxima[field]}`);
+  }
+  const bitmapBytes = chip.codes.length / 8;
+  if (cells.length !== bitmapBytes) return new Refusal('REQUEST_INVALID', `the bitmap has ${cells.length} bytes; it has ${bitmapBytes}`);
   for (let cell = 0; cell < chip.codes.length; cell += 1) {
     const isSelected = ((cells[cell >> 3] >> (cell & 7)) & 1) === 1;
     if (isSelected && chip.pulseCounts[cell] >= resetPulsesPerCellMaximum) {

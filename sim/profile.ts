@@ -119,7 +119,9 @@ const bounds: Readonly<Record<string, Bounds>> = {
 
 function checkField(field: string, value: unknown): number {
   const bound = bounds[field];
-  if (bound === undefined) throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile; fields are ${Object.keys(bounds).join(', ')}`, { field });
+  if (bound === undefined) {
+    throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile; fields are ${Object.keys(bounds).join(', ')}`, { field });
+  }
   const { minimum, maximum, integer } = bound;
   const isNumber = typeof value === 'number' && value >= minimum && value <= maximum && (integer !== true || Number.isInteger(value));
   if (!isNumber) {

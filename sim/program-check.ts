@@ -1,5 +1,5 @@
 import { bitLineCount, maximumLayerCount, maximumTimestepCount, sourceLineCount } from '../firmware-protocol/limits.js';
-import { type Layer, layerKinds, type Program, type Scale, type Tile } from '../proto/message.js';
+import { type Layer, layerKinds, type Neuron, type Program, type Scale, type Tile } from '../proto/message.js';
 
 const maximumPixels = 256;
 const maximumNeurons = 1 << 16;
@@ -17,6 +17,11 @@ const first = (...problems: Problem[]): Problem => problems.find((problem) => pr
 function scaleProblem(field: string, scale: Scale | null | undefined): Problem {
   if (!scale) return `${field} is missing`;
   return first(outside(`${field}.multiplier`, scale.multiplier, 0, maximumScale.multiplier), outside(`${field}.shift`, scale.shift, 0, maximumScale.shift));
+}
+
+function neuronProblem(field: string, neuron: Neuron | null | undefined): Problem {
+  if (!neuron) return `${field}.neuron is missing`;
+  return first(scaleProblem(`${field}.leak`, neuron.leak), scaleProblem(`${field}.negativeSlope`, neuron.negativeSlope));
 }
 
 function tileProblem(field: string, tile: Tile, layer: Layer): Problem {
@@ -63,7 +68,7 @@ function layerProblem(field: string, layer: Layer, ranges: number): Problem {
     outside(`${field}.range`, layer.range, 0, ranges - 1),
     outside(`${field}.poolSize`, layer.poolSize, 1, Math.min(3, layer.outputHeight, layer.outputWidth)),
     scaleProblem(`${field}.current`, layer.current),
-    layer.neuron ? first(scaleProblem(`${field}.leak`, layer.neuron.leak), scaleProblem(`${field}.negativeSlope`, layer.neuron.negativeSlope)) : `${field}.neuron is missing`,
+    neuronProblem(field, layer.neuron),
     outside(`${field}.tiles.length`, layer.tiles.length, 1, 64),
     first(...layer.tiles.map((tile, index) => tileProblem(`${field}.tiles[${index}]`, tile, layer))),
     coverProblem(field, layer, inputs),

@@ -22,7 +22,9 @@ const codeOf = (promise: Promise<unknown>) => promise.then(() => 'resolved', (er
 t.test('addresses are read strictly and written back', async (t) => {
   for (const text of ['serial:/dev/ttyUSB0?baud=921600', 'tcp://127.0.0.1:7700', 'tcp://[::1]:7700']) t.equal(formatAddress(parseAddress(text)), text);
   t.strictSame(parseAddress('serial:/dev/ttyUSB0'), { kind: 'serial', path: '/dev/ttyUSB0', baud: 3_000_000 });
-  const wrong = ['', 'usb:1', 'tcp://host', 'tcp://host:0', 'tcp://host:70000', 'serial:ttyUSB0', 'serial:/dev/x?baud=1', 'serial:/dev/x?speed=9600', 'sim:lab'];
+  const wrong = [
+    '', 'usb:1', 'tcp://host', 'tcp://host:0', 'tcp://host:70000', 'serial:ttyUSB0', 'serial:/dev/x?baud=1', 'serial:/dev/x?speed=9600', 'sim:lab',
+  ];
   for (const text of wrong) t.throws(() => parseAddress(text), { code: 'BAD_ADDRESS' }, text);
 });
 
@@ -202,7 +204,8 @@ t.test('a board that speaks another protocol is refused with both versions', asy
   await refusing.device.close();
   const geometry = { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: 1 };
   const newer = strangeBoard((wire, session) => wire.sendFrame('HELLO_ACK', session, helloAckCodec.encode({
-    protocol: 9, chipId: 'x', bootId: new Uint8Array(8), bootCount: 1, resetReason: 0, firmwareVersion: '', windowFrames: 32, creditBytes: 1000, capabilities: [],
+    protocol: 9, chipId: 'x', bootId: new Uint8Array(8), bootCount: 1, resetReason: 0, firmwareVersion: '', windowFrames: 32,
+    creditBytes: 1000, capabilities: [],
     geometry, limits: { messageBytes: 1, bulkBytes: 1, programs: 1, journalEntries: 1, requestsInFlight: 1 }, arrayState: new Uint8Array(32),
     converter: { bits: 14, signedCodes: false, differential: false, ranges: [] }, leaseEpoch: 0, profile: '', linkTimeMicroseconds: 0,
   })));

@@ -1,4 +1,6 @@
-import { connectTo, Device, type DeviceEvent, type DeviceState, type DeviceStatistics, formatAddress, type HelloAck, parseAddress } from '../../driver/index.js';
+import {
+  connectTo, Device, type DeviceEvent, type DeviceState, type DeviceStatistics, formatAddress, type HelloAck, parseAddress,
+} from '../../driver/index.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
 import type { Prng } from '../../firmware-protocol/prng.js';
 import { MacroError } from '../../proto/error.js';
@@ -125,8 +127,9 @@ export class Registry {
 
   private entry(id: string): Entry {
     const entry = this.entries.get(id);
-    if (entry === undefined) throw new MacroError('DEVICE_UNKNOWN', `there is no device "${id}"; there are ${this.ids().join(', ') || 'none'}`, { field: 'device' });
-    return entry;
+    if (entry !== undefined) return entry;
+    const known = this.ids().join(', ') || 'none';
+    throw new MacroError('DEVICE_UNKNOWN', `there is no device "${id}"; there are ${known}`, { field: 'device' });
   }
 
   private took(id: string, event: DeviceEvent): void {

@@ -66,7 +66,9 @@ export class Scheduler {
   /** @throws MacroError DEVICE_UNKNOWN, QUEUE_FULL, SERVICE_STOPPING */
   submit(kind: string, deviceId: string, parameters: unknown): Job {
     if (this.isClosed) throw new MacroError('SERVICE_STOPPING', 'the service is stopping');
-    if (!this.kinds.has(kind)) throw new MacroError('BAD_REQUEST', `there is no job kind "${kind}"; there are ${[...this.kinds.keys()].join(', ')}`, { field: 'kind' });
+    if (!this.kinds.has(kind)) {
+      throw new MacroError('BAD_REQUEST', `there is no job kind "${kind}"; there are ${[...this.kinds.keys()].join(', ')}`, { field: 'kind' });
+    }
     this.devices.device(deviceId);
     if (this.store.queued(deviceId).length >= queueLimit) throw new MacroError('QUEUE_FULL', `${queueLimit} jobs wait for ${deviceId}`);
     const job = this.store.create(kind, deviceId, parameters);

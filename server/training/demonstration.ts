@@ -30,9 +30,6 @@ export const demonstrationNetwork: Network = {
 
 export const demonstrationOptions = { batchSize: 32, learningRate: 1.5e-2, sparsity: 0.5 } as const;
 
-/** The short run whose digest the report records, so that anybody can see that the search repeats to the bit. */
-export const checkRun = { digits: 400, epochs: 1 } as const;
-
 export interface PreparedSearch {
   readonly network: Network;
   readonly chip: ChipDevices;

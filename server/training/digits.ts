@@ -32,10 +32,9 @@ function mnist(which: 'train' | 'test') {
 }
 
 /** Films the first digits of a set and counts their events into timesteps of equal number. */
-export function filmedFrames(which: 'train' | 'test', count: number, timestepCount: number, onDigit: (done: number) => void = () => undefined): LabelledFrames[] {
+export function filmedFrames(which: 'train' | 'test', count: number, timestepCount: number): LabelledFrames[] {
   return Array.from({ length: count }, (_, index) => {
     const recording = filmedDigit(which, index);
-    onDigit(index + 1);
     return { codes: binEvents(recording, timestepCount, 'number').codes, label: recording.label };
   });
 }

@@ -11,8 +11,8 @@ import type { Summary } from '../inference/result.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
 import { type Service, startService } from '../service.js';
 import { packageFolder } from '../version.js';
-import { checkRun, demonstrationOptions, type PreparedSearch, prepareSearch, searchOn, writeFound } from './demonstration.js';
-import { filmedDigit, filmedFrames, type LabelledFrames } from './digits.js';
+import { demonstrationOptions, type PreparedSearch, searchOn, writeFound } from './demonstration.js';
+import { filmedDigit, filmedFrames } from './digits.js';
 import type { EpochReport, SearchOptions } from './search.js';
 
 const connectMilliseconds = 10_000;
@@ -43,15 +43,6 @@ async function prepared(service: Service, options: SearchOptions): Promise<Prepa
   return searchOn(device, await device.whenReady(connectMilliseconds), options);
 }
 
-/** Digest of the short run: a fresh search on the same chip. */
-async function checkDigest(service: Service, { chip }: PreparedSearch, recordings: readonly LabelledFrames[], options: SearchOptions): Promise<string> {
-  const { identity } = service.parts.registry.views()[0];
-  if (identity === undefined) throw new MacroError('DEVICE_LOST', 'the device went away');
-  const { search } = prepareSearch(chip.codes, identity, { ...options, epochs: checkRun.epochs });
-  search.epoch(0, recordings.slice(0, checkRun.digits));
-  return search.digest();
-}
-
 /** Runs filmed test digits on the device itself: its noise, its residuals, its early stop. */
 async function measured(service: Service, folder: string, threshold: number | undefined): Promise<Summary> {
   const client = new ServiceClient(service.url, undefined);
@@ -65,18 +56,18 @@ async function measured(service: Service, folder: string, threshold: number | un
 }
 
 async function train(service: Service): Promise<void> {
-  const [digits, epochs, seed] = [integer('digits', checkRun.digits, 60_000), integer('epochs', 1, 1000), integer('seed', 0, 0xffffffff)];
+  const [digits, epochs, seed] = [integer('digits', 1, 60_000), integer('epochs', 1, 1000), integer('seed', 0, 0xffffffff)];
   const options: SearchOptions = { ...demonstrationOptions, seed, epochs };
   const found = await prepared(service, options);
   const { timestepCount } = found.network;
   say(`filming ${digits} train digits`);
   const recordings = filmedFrames('train', digits, timestepCount);
-  const digest = await checkDigest(service, found, recordings, options);
-  const history: EpochReport[] = [];
+  const history: (EpochReport & { readonly digest: string })[] = [];
   for (let epoch = 0; epoch < epochs; epoch += 1) {
     const report = found.search.epoch(epoch, recordings);
-    history.push(report);
-    say(`epoch ${epoch + 1} of ${epochs}: loss ${report.meanLoss.toFixed(4)}, accuracy ${(100 * report.accuracy).toFixed(2)} %, ${report.changed} masks changed`);
+    history.push({ ...report, digest: found.search.digest() });
+    const accuracy = `accuracy ${(100 * report.accuracy).toFixed(2)} %`;
+    say(`epoch ${epoch + 1} of ${epochs}: loss ${report.meanLoss.toFixed(4)}, ${accuracy}, ${report.changed} masks changed`);
   }
   const { identity } = service.parts.registry.views()[0];
   if (identity === undefined) throw new MacroError('DEVICE_LOST', 'the device went away');
@@ -91,8 +82,6 @@ async function train(service: Service): Promise<void> {
     epochs,
     ...demonstrationOptions,
     weightScale: found.network.weightScale,
-    checkRun: { ...checkRun, digest },
-    digest: found.search.digest(),
     history,
     device: { testDigits, allTimesteps: whole, earlyStop: { threshold: found.network.earlyStop.threshold, ...stopped } },
   };

@@ -44,8 +44,8 @@ function oneOf<Choice extends string>(field: string, value: string, ...choices: 
 
 function readSeed(text: string): number {
   const seed = Number(text);
-  if (!/^\d+$/.test(text) || seed > 0xffffffff) throw new MacroError('BAD_ARGUMENT', `--seed is "${text}"; it is an integer from 0 to 4294967295`, { field: 'seed' });
-  return seed;
+  if (/^\d+$/.test(text) && seed <= 0xffffffff) return seed;
+  throw new MacroError('BAD_ARGUMENT', `--seed is "${text}"; it is an integer from 0 to 4294967295`, { field: 'seed' });
 }
 
 function readProfile(values: Values): Profile {

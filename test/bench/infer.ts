@@ -40,9 +40,10 @@ function assertNoise(macro: Macro): void {
   });
   const mean = codes.reduce((sum, code) => sum + code, 0) / repeats;
   const sd = Math.sqrt(codes.reduce((sum, code) => sum + (code - mean) ** 2, 0) / repeats);
-  const column = rows.reduce((sum, row) => ({ first: sum.first + cells.codes[row * 4], second: sum.second + cells.codes[row * 4] ** 2 }), { first: 0, second: 0 });
-  const gain = mean / column.first;
-  const expected = Math.sqrt(claimed ** 2 * column.second * gain ** 2 + 1 / 12); // and the rounding of the converter
+  const column = Array.from(rows, (row) => cells.codes[row * 4]);
+  const gain = mean / column.reduce((sum, code) => sum + code, 0);
+  const squares = column.reduce((sum, code) => sum + code ** 2, 0);
+  const expected = Math.sqrt(claimed ** 2 * squares * gain ** 2 + 1 / 12); // and the rounding of the converter
   if (Math.abs(sd / expected - 1) > 0.1) throw new Error(`noise of ${sd.toFixed(3)} codes; the profile claims ${expected.toFixed(3)}`);
 }
 

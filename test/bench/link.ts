@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { SerialPort } from 'serialport';
-import { Device, openDevice, parseAddress } from '../../driver/index.js';
+import { type Device, openDevice, parseAddress } from '../../driver/index.js';
 import { parseSimulatorAddress, simulatorArguments, simulatorProgram } from '../../server/device/simulator.js';
 import { systemClock } from '../../server/system-clock.js';
 import { type Figure, ownChildren, type Subject } from './measure.js';
