@@ -2,11 +2,10 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import multipart from '@fastify/multipart';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox';
 import websocket from '@fastify/websocket';
-import Fastify from 'fastify';
 import { MacroError } from '../proto/error.js';
 import { deviceRoutes } from './http/devices.js';
+import { type App, createFastify } from './http/fastify.js';
 import { healthRoutes } from './http/health.js';
 import { inferenceRoutes } from './http/inferences.js';
 import { jobRoutes } from './http/jobs.js';
@@ -16,23 +15,12 @@ import { asMacroError, problemMediaType, problemOf } from './http/problem.js';
 import { telemetryRoutes } from './telemetry/socket.js';
 import { version } from './version.js';
 
-/** Of a body that is read at once; recordings of a form are read one by one, with limits of their own. */
-const bodyLimitBytes = 8 * 2 ** 20;
 const largestTelemetryMessageBytes = 4096;
 
 export interface AppOptions {
   /** A level of pino, or `silent`. Logs go to stderr. */
   readonly logLevel: string;
 }
-
-function createFastify({ logLevel }: AppOptions) {
-  const logger = { level: logLevel, stream: process.stderr, redact: ['req.headers.authorization'] };
-  return Fastify({ logger: logLevel === 'silent' ? false : logger, bodyLimit: bodyLimitBytes, forceCloseConnections: true })
-    .withTypeProvider<TypeBoxTypeProvider>()
-    .setValidatorCompiler(TypeBoxValidatorCompiler);
-}
-
-export type App = ReturnType<typeof createFastify>;
 
 const digest = (text: string) => createHash('sha256').update(text).digest();
 
@@ -87,7 +75,7 @@ async function describe(app: App): Promise<void> {
 
 /** The HTTP interface of a service, ready to listen or to be called in process. */
 export async function buildApp(parts: ServiceParts, options: AppOptions): Promise<App> {
-  const app = createFastify(options);
+  const app = createFastify(options.logLevel);
   answerErrors(app, parts);
   measure(app, parts);
   refuseForeignPages(app);

@@ -1,7 +1,7 @@
 import type { Static } from 'typebox';
 import Type from 'typebox';
-import type { App } from '../app.js';
 import type { DeviceView, Registry } from '../device/registry.js';
+import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
 import { deviceIdParameter, deviceSchema, problems, strict } from './schemas.js';
 

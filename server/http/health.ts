@@ -1,5 +1,5 @@
 import Type from 'typebox';
-import type { App } from '../app.js';
+import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
 import { problems, strict } from './schemas.js';
 

@@ -1,7 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
 import { MacroError } from '../../proto/error.js';
-import type { App } from '../app.js';
 import { binEvents } from '../dataset/frames.js';
 import { labelOf } from '../dataset/nmnist.js';
 import { maximumRecordingBytes, parseRecording } from '../dataset/recording.js';
@@ -11,6 +10,7 @@ import type { InferenceRow } from '../inference/result.js';
 import { maximumRecordings, packRecordings, type SentRecording } from '../inference/recording-pack.js';
 import type { Job } from '../job/state.js';
 import type { Bundle } from '../network/bundle.js';
+import type { App } from './fastify.js';
 import { jobEnd } from './job-watch.js';
 import { viewOf } from './jobs.js';
 import type { ServiceParts } from './parts.js';

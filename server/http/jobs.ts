@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import type { Static } from 'typebox';
 import Type from 'typebox';
-import type { App } from '../app.js';
 import type { Job } from '../job/state.js';
+import type { App } from './fastify.js';
 import { followedRows, JobWatch } from './job-watch.js';
 import type { ServiceParts } from './parts.js';
 import { jobIdParameter, jobSchema, jobsQuery, problems, resultsQuery, strict } from './schemas.js';

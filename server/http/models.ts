@@ -1,7 +1,7 @@
 import type { Static } from 'typebox';
 import Type from 'typebox';
-import type { App } from '../app.js';
 import { type Bundle, bundleFromFiles } from '../network/bundle.js';
+import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
 import { modelIdParameter, modelSchema, problems, strict } from './schemas.js';
 import { uploadedFiles } from './uploads.js';

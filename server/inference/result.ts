@@ -38,11 +38,11 @@ export interface Summary {
   /** 1 − mean timesteps / T. */
   readonly savedFraction: number;
   readonly saturatedFraction: number;
-  readonly saturatedFractionByLayer: Readonly<Record<string, number>>;
   /** Mean a recording. */
   readonly energyNanojoules: number;
   /** Operation time of the simulated or real device, all recordings. */
   readonly executionSeconds: number;
+  readonly saturatedFractionByLayer: Readonly<Record<string, number>>;
 }
 
 /** More saturated conversions than this in a layer make a result doubtful (NUMERICS.md). */
@@ -88,9 +88,9 @@ export function summarise(rows: readonly InferenceRow[], timestepCount: number, 
     meanTimesteps: fractionOf(timesteps, rows.length),
     savedFraction: rows.length === 0 ? 0 : roundSixDecimals(1 - timesteps / rows.length / timestepCount),
     saturatedFraction: fractionOf(total(layers.map((layer) => layer.saturations)), conversions),
-    saturatedFractionByLayer: Object.fromEntries(layers.map((layer) => [layer.name, fractionOf(layer.saturations, layer.conversions)])),
     energyNanojoules: fractionOf(total(rows.map((row) => row.energyFemtojoules)), rows.length * 1e6),
     executionSeconds: total(rows.map((row) => row.operationNanoseconds)) / 1e9,
+    saturatedFractionByLayer: Object.fromEntries(layers.map((layer) => [layer.name, fractionOf(layer.saturations, layer.conversions)])),
   };
 }
 

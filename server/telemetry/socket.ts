@@ -1,9 +1,9 @@
 import type { Static } from 'typebox';
 import type { WebSocket } from 'ws';
 import { MacroError } from '../../proto/error.js';
-import type { App } from '../app.js';
 import { type BusEvent, type Delivery, type Subscription, type Topic, topics } from '../event-bus.js';
 import { deviceViews } from '../http/devices.js';
+import type { App } from '../http/fastify.js';
 import { viewOf } from '../http/jobs.js';
 import type { ServiceParts } from '../http/parts.js';
 import { problems, telemetryQuery } from '../http/schemas.js';
