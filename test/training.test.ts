@@ -7,6 +7,7 @@ import { layerGeometries, layerInputs, type Network } from '../server/network/ne
 import { readBundle } from '../server/network/bundle.js';
 import { demonstrationOptions, prepareSearch } from '../server/training/demonstration.js';
 import { filmedFrames, shuffled } from '../server/training/digits.js';
+import { fitThreshold } from '../server/training/early-stop.js';
 import { GradientNetwork } from '../server/training/gradient.js';
 import { TopologyLayer } from '../server/training/topology.js';
 import { Chip } from '../sim/chip.js';
@@ -194,4 +195,14 @@ t.test('the committed network reads 94 % of a thousand filmed test digits on the
   const { layers, chip } = readBundle(folder);
   t.equal(chip?.chipId, 'sim-lab-half-1');
   for (const { mask } of layers) t.ok(mask.includes(0) && mask.includes(1));
+});
+
+t.test('the threshold of the early stop is the lowest that costs at most 0.2 points', async (t) => {
+  // Right from the second timestep on, and unsure at the first: a threshold above the first confidence is needed, and no more.
+  const course = (label: number, first: number) => ({ label, means: [[first, 0], [label === 0 ? 4 : -4, 0], [label === 0 ? 4 : -4, 0]] });
+  const courses = Array.from({ length: 100 }, (_, index) => course(index % 2, 0.5));
+  const confidence = 1 / (1 + Math.exp(-0.25));
+  const threshold = fitThreshold(courses, 2);
+  t.ok(threshold >= confidence && threshold < confidence + 0.01, `${threshold} for ${confidence}`);
+  t.equal(fitThreshold([course(0, 0.5)], 2), 0.01, 'where the first timestep is right nothing needs to be waited for');
 });

@@ -158,11 +158,12 @@ export class GradientNetwork {
     for (const { gradient } of this.layers) gradient.fill(0);
   }
 
-  /** The time-mean of the output membranes. @param codes T × C × H × W event counts */
-  forward(codes: Uint8Array): number[] {
+  /** The time mean of the output membranes after each timestep. @param codes T × C × H × W event counts */
+  forward(codes: Uint8Array): number[][] {
     const { timestepCount } = this.network;
     const length = codes.length / timestepCount;
-    const means = new Array<number>(this.classes).fill(0);
+    const sums = new Array<number>(this.classes).fill(0);
+    const means: number[][] = [];
     for (let timestep = 0; timestep < timestepCount; timestep += 1) {
       this.frames[timestep].set(codes.subarray(timestep * length, (timestep + 1) * length));
       let signal = this.frames[timestep];
@@ -171,14 +172,15 @@ export class GradientNetwork {
         signal = layer.handedOn[timestep];
       }
       const { membranes } = this.layers[this.layers.length - 1];
-      for (let output = 0; output < this.classes; output += 1) means[output] += membranes[timestep][output] / timestepCount;
+      for (let output = 0; output < this.classes; output += 1) sums[output] += membranes[timestep][output];
+      means.push(sums.map((sum) => sum / (timestep + 1)));
     }
     return means;
   }
 
   /** Adds the gradient of one recording's loss to the sums. */
   learn(codes: Uint8Array, label: number): Outcome {
-    const means = this.forward(codes);
+    const means = this.forward(codes)[this.network.timestepCount - 1];
     const probabilities = softmax(means);
     const { timestepCount } = this.network;
     const errors = Float32Array.from(probabilities, (probability, output) => (probability - (output === label ? 1 : 0)) / timestepCount);

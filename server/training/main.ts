@@ -13,16 +13,19 @@ import { type Service, startService } from '../service.js';
 import { packageFolder } from '../version.js';
 import { demonstrationOptions, type PreparedSearch, searchOn, writeFound } from './demonstration.js';
 import { filmedDigit, filmedFrames } from './digits.js';
+import { fitThreshold } from './early-stop.js';
 import type { EpochReport, SearchOptions } from './search.js';
 
 const connectMilliseconds = 10_000;
 const testDigits = 1000;
+/** Train digits that the threshold of the early stop is fitted on. */
+const thresholdDigits = 2000;
 
 const { values } = parseArgs({
   options: {
     device: { type: 'string', default: 'sim:lab' },
-    digits: { type: 'string', default: '6000' },
-    epochs: { type: 'string', default: '8' },
+    digits: { type: 'string', default: '9000' },
+    epochs: { type: 'string', default: '14' },
     seed: { type: 'string', default: '1' },
     out: { type: 'string', default: join(packageFolder(), 'server', 'training', 'demonstration') },
   },
@@ -71,8 +74,10 @@ async function train(service: Service): Promise<void> {
   }
   const { identity } = service.parts.registry.views()[0];
   if (identity === undefined) throw new MacroError('DEVICE_LOST', 'the device went away');
-  writeFound(values.out, identity, found);
-  const stopped = await measured(service, values.out, found.network.earlyStop.threshold);
+  const { earlyStop } = found.network;
+  const threshold = fitThreshold(found.search.courses(recordings.slice(0, thresholdDigits)), earlyStop.temperature);
+  writeFound(values.out, identity, { ...found, network: { ...found.network, earlyStop: { ...earlyStop, threshold } } });
+  const stopped = await measured(service, values.out, threshold);
   const whole = await measured(service, values.out, undefined);
   const report = {
     chipId: identity.chipId,
@@ -83,7 +88,7 @@ async function train(service: Service): Promise<void> {
     ...demonstrationOptions,
     weightScale: found.network.weightScale,
     history,
-    device: { testDigits, allTimesteps: whole, earlyStop: { threshold: found.network.earlyStop.threshold, ...stopped } },
+    device: { testDigits, allTimesteps: whole, earlyStop: { threshold, ...stopped } },
   };
   writeFileSync(join(values.out, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
   process.stdout.write(`${JSON.stringify(report.device)}\n`);

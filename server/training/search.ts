@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { layerInputs, type Network } from '../network/network.js';
 import { type LabelledFrames, shuffled } from './digits.js';
+import type { Course } from './early-stop.js';
 import { GradientNetwork } from './gradient.js';
 import { TopologyLayer } from './topology.js';
 
@@ -69,14 +70,10 @@ export class TopologySearch {
     return { epoch, meanLoss: loss / order.length, accuracy: correct / order.length, changed };
   }
 
-  /** The fraction of recordings that the masked network reads right, in software and without noise. */
-  accuracy(recordings: readonly LabelledFrames[]): number {
+  /** What the masked network says of recordings, in software and without noise. */
+  courses(recordings: readonly LabelledFrames[]): Course[] {
     this.place();
-    const correct = recordings.filter(({ codes, label }) => {
-      const means = this.gradients.forward(codes);
-      return means.indexOf(Math.max(...means)) === label;
-    });
-    return correct.length / recordings.length;
+    return recordings.map(({ codes, label }) => ({ label, means: this.gradients.forward(codes) }));
   }
 
   /** SHA-256 over masks and scores: equal digests are equal searches. */
