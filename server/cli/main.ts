@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { MacroError } from '../../proto/error.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
+import { type ConformanceArguments, conformance } from './conformance.js';
 import { devices } from './devices.js';
 import { type InferArguments, infer } from './infer.js';
 import { type JobsArguments, jobs } from './jobs.js';
@@ -54,6 +55,20 @@ function addLists(program: Command, console: Console, done: Run): void {
     .action(async (given: ServiceChoice & { json: boolean }) => done(await devices(given, console)));
 }
 
+function addConformance(program: Command, console: Console, done: Run): void {
+  program
+    .command('conformance')
+    .description('hold a board to PROTOCOL.md and NUMERICS.md, item by item')
+    .argument('<address>', 'serial:, tcp: or sim: address of the board')
+    .option('--allow-pulses <region>', 'cells that may be pulsed, as "bl 0-3, sl 0-3"')
+    .option('--allow-restart', 'the suite may stop the board by ESTOP and restart its controller', false)
+    .option('--only <name...>', 'items or groups to run')
+    .option('--junit <file>', 'write the report as JUnit XML as well')
+    .option('--json', 'one JSON object an item', false)
+    .option('--connect-timeout <seconds>', 'how long the board may take to answer', '10')
+    .action(async (address: string, given: ConformanceArguments) => done(await conformance(address, given, console)));
+}
+
 function addSim(program: Command, console: Console, done: Run): void {
   program
     .command('sim')
@@ -75,6 +90,7 @@ function commandLine(console: Console, done: Run): Command {
   addInfer(program, console, done);
   addServe(program, console, done);
   addLists(program, console, done);
+  addConformance(program, console, done);
   addSim(program, console, done);
   for (const command of [program, ...program.commands]) command.exitOverride().configureOutput(program.configureOutput());
   for (const command of program.commands) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');
