@@ -1,13 +1,13 @@
-import type { Frame } from '../../firmware-protocol/frame.js';
+import { encodeFrame, type Frame } from '../../firmware-protocol/frame.js';
 import { deviceMessageCodec, hostMessageCodec } from '../../proto/codec.js';
 import type { DeviceMessage, Final, HelloAck, HostMessage, MethodName, MethodRequests, Progress } from '../../proto/message.js';
 import { chunkBytes, chunkNameBytes, sha256 } from '../bulk.js';
 import { describeMessage } from '../describe.js';
 import { Deviation, expect } from './deviation.js';
-import type { RawHost, Received } from './raw-host.js';
+import { frameOf, type RawHost, type Received } from './raw-host.js';
 
 const sequenceSpan = 0x10000;
-export const ahead = (later: number, earlier: number) => (later - earlier) & (sequenceSpan - 1);
+const ahead = (later: number, earlier: number) => (later - earlier) & (sequenceSpan - 1);
 const receiveFrames = 32;
 const repeatMilliseconds = 400;
 const repeatLimit = 5;
@@ -94,6 +94,18 @@ export class Conversation {
     this.sendData(this.nextSequence, payload);
     this.nextSequence = (this.nextSequence + 1) % sequenceSpan;
     if (this.unacknowledged.size === 1) void this.repeat();
+  }
+
+  /** Sends messages in one write, as many as the window holds. */
+  sendTogether(payloads: readonly Uint8Array[]): void {
+    const frames = payloads.map((payload, index) => {
+      const sequence = (this.nextSequence + index) % sequenceSpan;
+      this.unacknowledged.set(sequence, payload);
+      return encodeFrame(frameOf('DATA', { session: this.session, sequence, ...this.state(), payload }));
+    });
+    this.nextSequence = (this.nextSequence + payloads.length) % sequenceSpan;
+    this.host.write(Uint8Array.from(Buffer.concat(frames)));
+    if (this.unacknowledged.size === payloads.length) void this.repeat();
   }
 
   private hasRoomFor(bytes: number): boolean {
