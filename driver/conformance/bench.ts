@@ -5,7 +5,7 @@ import type { Prng } from '../../firmware-protocol/prng.js';
 import { helloAckCodec, helloCodec } from '../../proto/codec.js';
 import type { Hello, HelloAck, MethodName } from '../../proto/message.js';
 import { newRequestId } from '../request.js';
-import { Conversation } from './conversation.js';
+import { Conversation, describeFinal } from './conversation.js';
 import { Deviation, NotRun } from './deviation.js';
 import type { PulseRegion } from './pulse-region.js';
 import { RawHost } from './raw-host.js';
@@ -27,6 +27,9 @@ export interface BenchOptions {
 
 const helloMilliseconds = 250;
 const helloAttempts = 8;
+/** A board restarts about 10 ms after it has said so. */
+const restartMilliseconds = 50;
+const restartAttempts = 8;
 const hostCreditBytes = 60_000;
 
 /** What an item works with: a line to the board, sessions on it, and what is known of the board. */
@@ -63,7 +66,7 @@ export class Bench {
 
   hello(changes: Partial<Hello> = {}): Uint8Array {
     const offer = { protocolMinimum: 1, protocolMaximum: 2, hostVersion: 'conformance', windowFrames: maximumWindowFrames, creditBytes: hostCreditBytes };
-    return helloCodec.encode({ ...offer, leaseEpoch: 0, capabilities: [], ...changes } as Hello);
+    return helloCodec.encode({ ...offer, leaseEpoch: 0, capabilities: [], deadManMilliseconds: 0, ...changes });
   }
 
   /** Says HELLO until HELLO_ACK comes. @throws Deviation where it does not */
@@ -106,6 +109,22 @@ export class Bench {
     this.finish();
     this.current?.close();
     this.current = undefined;
+  }
+
+  /** Restarts the controller and waits until it answers again. @returns what the new boot says */
+  async restart(): Promise<HelloAck> {
+    const conversation = await this.open();
+    const before = conversation.identity.bootId;
+    const final = await conversation.request('restart', {});
+    if (!final.restart) throw new Deviation('an answer to Restart', describeFinal(final));
+    await conversation.host.rest(restartMilliseconds);
+    conversation.end();
+    for (let attempt = 0; attempt < restartAttempts; attempt += 1) {
+      const identity = await this.handshake(this.newSession()).catch(() => undefined);
+      if (identity !== undefined && Buffer.compare(identity.bootId, before) !== 0) return identity;
+      await (await this.line()).rest(helloMilliseconds);
+    }
+    throw new Deviation('a new boot id within some seconds after Restart', 'none');
   }
 
   declares(method: string): boolean {

@@ -37,6 +37,8 @@ export class Conversation {
   readonly dataFrames: Received[] = [];
   /** While false nothing of what comes is acknowledged, and the frames that go out acknowledge what was before. */
   acknowledges = true;
+  /** While true not even what was lost is sent again. */
+  isSilent = false;
   creditBytes: number;
   nextSequence = 0;
   acknowledged: Acknowledged;
@@ -120,7 +122,7 @@ export class Conversation {
     while (!this.isOver && this.unacknowledged.size > 0 && this.repeats < repeatLimit && this.host.closedBecause === undefined) {
       const before = this.unacknowledged.size;
       await this.host.rest(repeatMilliseconds);
-      if (this.unacknowledged.size !== before || this.isOver) continue;
+      if (this.unacknowledged.size !== before || this.isOver || this.isSilent) continue;
       this.repeats += 1;
       for (const [sequence, payload] of this.unacknowledged) this.sendData(sequence, payload);
     }

@@ -7,17 +7,21 @@ import { discardItems, framingItems } from './items/framing.js';
 import { journalItems } from './items/journal.js';
 import { linkItems } from './items/link.js';
 import { methodItems } from './items/method.js';
+import { networkItems } from './items/network.js';
+import { numericsItems } from './items/numerics.js';
 import { requestItems } from './items/request.js';
 import { resyncItems } from './items/resync.js';
 import { safetyItems } from './items/safety.js';
 import { sessionItems } from './items/session.js';
+import { stopItems } from './items/stop.js';
+import { telemetryItems } from './items/telemetry.js';
 import { checksumItem, probe } from './probe.js';
 import type { ItemResult, Report } from './report.js';
 
 /** All items, in the order in which they are run: what later ones build upon comes first. */
 export const conformanceItems: readonly Item[] = [
   checksumItem, ...framingItems, ...resyncItems, ...discardItems, ...sessionItems, ...linkItems, ...requestItems, ...journalItems, ...bulkItems, ...methodItems,
-  ...safetyItems,
+  ...numericsItems, ...networkItems, ...telemetryItems, ...safetyItems, ...stopItems,
 ];
 
 export interface ConformanceOptions extends BenchOptions {

@@ -1,11 +1,13 @@
 import type { MethodRequests } from '../../../proto/message.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, describeFinal, expectFailure, expectResult } from '../conversation.js';
-import { expect, expectEqual } from '../deviation.js';
+import { expect, expectEqual, NotRun } from '../deviation.js';
 import type { Item } from '../item.js';
 import { bitmapOf } from '../pulse-region.js';
+import { oneCell, wholeArray } from './request.js';
 
 const section = 'PROTOCOL.md §Methods';
+const ofDeadMan = 'PROTOCOL.md §Requests and outcomes';
 const bitmapBytes = (512 * 512) / 8;
 /** Beyond what any memristor array takes. */
 const outside: readonly Partial<MethodRequests['resetCells']>[] = [
@@ -70,9 +72,37 @@ async function pulses(bench: Bench): Promise<void> {
   expectEqual('array epoch after the same id once more:', last.arrayEpoch, after.arrayEpoch);
 }
 
+/** The host asks for a time, the board states what is in force. */
+async function deadManTime(bench: Bench): Promise<void> {
+  const own = (await bench.open({ deadManMilliseconds: 0 })).identity.deadManMilliseconds;
+  for (const [asked, minimum, maximum] of [[0, own, own], [500, 500, 500], [1, 100, 100], [3_600_000, 100, 60_000]]) {
+    const inForce = (await bench.open({ deadManMilliseconds: asked })).identity.deadManMilliseconds;
+    const isRight = inForce >= minimum && inForce <= maximum;
+    expect(isRight, `${minimum} to ${maximum} ms in force where ${asked} are asked for`, `${inForce} ms`);
+  }
+}
+
+async function deadMan(bench: Bench): Promise<void> {
+  const conversation = await bench.open({ deadManMilliseconds: 100 });
+  const { host } = conversation;
+  const id = await conversation.begin('readCells', wholeArray(conversation, 1024));
+  conversation.acknowledges = false;
+  conversation.isSilent = true;
+  await host.rest(700);
+  conversation.isSilent = false;
+  conversation.acknowledges = true;
+  conversation.sendAcknowledgement();
+  const final = await conversation.answer(id, 0, 'a read during which the host fell silent', 60_000);
+  if (final.readCells) throw new NotRun('the board reads the array in less than its dead-man time');
+  expectFailure(final, 'HOST_SILENT');
+  expectResult(await conversation.request('readCells', oneCell), 'readCells'); // the session is open, and nothing is stopped
+}
+
 const capabilities = ['ResetCells'];
 
 export const safetyItems: readonly Item[] = [
+  { name: 'safety-dead-man-time', section: ofDeadMan, title: 'the dead-man time that is in force is stated', protocol: 2, run: deadManTime },
+  { name: 'safety-dead-man', section: ofDeadMan, title: 'a silent host ends what energises', protocol: 2, capabilities: ['ReadCells'], run: deadMan },
   { name: 'safety-envelope', section, title: 'RESET outside the envelope is refused (of no cell)', capabilities, run: envelope },
   { name: 'safety-envelope-cells', section, title: 'RESET outside the envelope gives no pulse', capabilities, permission: 'pulses', run: envelopeOfCells },
   { name: 'pulse-reset', section, title: 'one RESET a cell is counted, raises the epoch, is given once', capabilities, permission: 'pulses', run: pulses },

@@ -37,6 +37,7 @@ function expectPlausible(identity: HelloAck): void {
     within(`step_numerator of range ${name}`, stepNumeratorNanosiemens, 1, 0xffffffff);
     within(`step_denominator of range ${name}`, stepDenominator, 1, 0xffffffff);
   }
+  if (identity.protocol >= 2) within('dead_man_milliseconds', identity.deadManMilliseconds, 100, 60_000);
   expect(identity.linkTimeMicroseconds >= 0, 'a link time of 0 or more', String(identity.linkTimeMicroseconds));
 }
 
@@ -113,7 +114,7 @@ async function versions(bench: Bench): Promise<void> {
   const { identity } = await bench.open({ protocolMinimum: 1, protocolMaximum: 250 });
   expect(identity.protocol >= protocol && identity.protocol <= 250, 'the highest protocol that the board speaks', String(identity.protocol));
   if (protocol < 2) return;
-  const { protocolMinimum: minimum, protocolMaximum: maximum } = identity as HelloAck & { protocolMinimum: number; protocolMaximum: number };
+  const { protocolMinimum: minimum, protocolMaximum: maximum } = identity;
   expect(minimum >= 1 && minimum <= maximum, 'protocol_minimum and protocol_maximum of the board', `${minimum} to ${maximum}`);
   expectEqual('protocol for a host that speaks up to 250:', identity.protocol, maximum);
   const highest = await bench.open({ protocolMinimum: maximum, protocolMaximum: 250 });
