@@ -1,6 +1,6 @@
 import type { Frame } from '../firmware-protocol/frame.js';
-import { deviceMessageCodec, helloAckCodec, helloCodec, hostMessageCodec } from '../proto/codec.js';
-import type { DeviceMessage, HostMessage } from '../proto/message.js';
+import { deviceMessageCodec, helloAckCodec, helloCodec, hostMessageCodec, logRecordCodec } from '../proto/codec.js';
+import { type DeviceMessage, type HostMessage, logLevels } from '../proto/message.js';
 
 /** Who has sent a frame. */
 export type Sender = 'host' | 'board';
@@ -24,7 +24,7 @@ function describeValue(value: unknown): string {
 
 /** The fields that a message sets, as `name value`. */
 function describeFields(message: object): string {
-  const set = Object.entries(message).filter(([, value]) => value !== null && value !== undefined);
+  const set = Object.entries(message).filter(([, value]) => value !== null && value !== undefined && !(Array.isArray(value) && value.length === 0));
   return set.map(([name, value]) => `${name} ${describeValue(value)}`).join(' ');
 }
 
@@ -46,12 +46,21 @@ export function describeMessage(message: HostMessage | DeviceMessage): string {
 const show = <Message extends object>(result: { ok: true; value: Message } | { ok: false; reason: string }, describe: (message: Message) => string) =>
   result.ok ? describe(result.value) : `undecodable: ${result.reason}`;
 
+/** A record of protocol 2, or the bare text of protocol 1. */
+function describeLog(payload: Uint8Array): string {
+  const record = logRecordCodec.decode(payload);
+  if (!record.ok || record.value.text === '') return text(payload);
+  const { sequence, level, text: said, dropped } = record.value;
+  return `${logLevels[level] ?? level} ${sequence} ${JSON.stringify(said)}${dropped === 0 ? '' : `, ${dropped} dropped`}`;
+}
+
 /** What the payload of a frame says, as one line; empty where it says nothing. */
 export function describePayload({ type, payload }: Frame, sender: Sender): string {
   if (type === 'HELLO') return show(helloCodec.decode(payload), describeFields);
   if (type === 'HELLO_ACK') return show(helloAckCodec.decode(payload), describeFields);
   if (payload.length === 0) return '';
-  if (type === 'RESET' || type === 'LOG') return text(payload);
+  if (type === 'LOG') return describeLog(payload);
+  if (type === 'RESET') return text(payload);
   if (type !== 'DATA' && type !== 'DATAGRAM') return hex(payload);
   return sender === 'host' ? show(hostMessageCodec.decode(payload), describeMessage) : show(deviceMessageCodec.decode(payload), describeMessage);
 }

@@ -6,6 +6,9 @@ import { connectSerial } from './transport-serial.js';
 import { connectTcp } from './transport-tcp.js';
 
 export { type Address, formatAddress, frameTimeMicrosecondsOf, parseAddress } from './address.js';
+export { CaptureReader, captureHeader, type CaptureFault, type CaptureRecord, encodeCaptureRecord } from './capture.js';
+export { CaptureDecoder, type CaptureEvent, RawDecoder } from './capture-decoder.js';
+export { capturedChannel, type CapturedLine, type CaptureSink } from './captured-channel.js';
 export { junitOf } from './conformance/junit.js';
 export { parsePulseRegion } from './conformance/pulse-region.js';
 export { describeBoard, describeResult, describeTotals, type ItemResult, type Report, totalsOf } from './conformance/report.js';

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Prng } from '../firmware-protocol/prng.js';
 import { MacroError } from '../proto/error.js';
 import { type App, type AppOptions, buildApp } from './app.js';
+import { LineCapture } from './capture/line-capture.js';
 import type { Configuration } from './config.js';
 import { Registry } from './device/registry.js';
 import { EventBus } from './event-bus.js';
@@ -87,6 +88,14 @@ function countFailures(bus: EventBus, metrics: Metrics): () => void {
   return () => subscription.close();
 }
 
+/** The tap on every line, where one is asked for. */
+function openCapture({ capture }: Configuration, opened: Opened): LineCapture | undefined {
+  if (capture === undefined) return undefined;
+  const lines = new LineCapture({ ...capture, clock: systemClock, wallMilliseconds: () => Date.now(), hostVersion: version() });
+  opened.add(() => lines.end());
+  return lines;
+}
+
 interface Core {
   readonly database: Database;
   readonly registry: Registry;
@@ -144,7 +153,8 @@ export async function startService(configuration: Configuration, options: AppOpt
     const database = openDatabase(configuration.homeFolder);
     opened.add(() => database.close());
     const bus = new EventBus();
-    const registry = new Registry({ clock: systemClock, prng: systemPrng, bus, hostVersion: version() });
+    const capture = openCapture(configuration, opened);
+    const registry = new Registry({ clock: systemClock, prng: systemPrng, bus, hostVersion: version(), ...(capture && { capture }) });
     opened.add(() => registry.close());
     for (const device of configuration.devices) await registry.add(device);
     const parts = assemble(configuration, { database, registry, bus }, opened);

@@ -6,13 +6,14 @@ import {
   parseAddress, parsePulseRegion, parseVectors, runConformance, totalsOf,
 } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
+import { LineCapture } from '../capture/line-capture.js';
 import { defaultConnectTimeoutMilliseconds, homeFolderOf } from '../config.js';
 import { isSimulatorAddress, parseSimulatorAddress, SimulatorProcess } from '../device/simulator.js';
 import { lockHome } from '../store/home-lock.js';
 import { systemClock } from '../system-clock.js';
-import { packageFolder } from '../version.js';
+import { packageFolder, version } from '../version.js';
 import { type Console, exitDone, exitFailed } from './console.js';
-import { connectTimeoutMilliseconds } from './service-choice.js';
+import { captureOf, connectTimeoutMilliseconds } from './service-choice.js';
 
 export interface ConformanceArguments {
   readonly allowPulses?: string;
@@ -21,6 +22,8 @@ export interface ConformanceArguments {
   readonly junit?: string;
   readonly json: boolean;
   readonly connectTimeout: string;
+  readonly capture?: string;
+  readonly captureLimit?: string;
 }
 
 interface Board {
@@ -83,13 +86,19 @@ export async function conformance(address: string, given: ConformanceArguments, 
   const allowedPulses = given.allowPulses === undefined ? undefined : parsePulseRegion(given.allowPulses);
   const milliseconds = connectTimeoutMilliseconds(given.connectTimeout) ?? defaultConnectTimeoutMilliseconds;
   if (given.junit !== undefined) writeJunit(given.junit, '');
+  const { capture } = captureOf(given);
   const board = openBoard(address, console);
+  const tap = capture && new LineCapture({ ...capture, clock: systemClock, wallMilliseconds: () => Date.now(), hostVersion: version() });
+  const connect = async () => {
+    const channel = await connectTo(await board.line());
+    return tap?.tap(channel, board.name, () => undefined) ?? channel;
+  };
   try {
     const line = await board.line();
     const report = await runConformance({
       name: board.name, only, allowedPulses, allowsRestart: given.allowRestart, isThrowAway: board.isThrowAway, clock: systemClock,
       prng: { nextUint32: () => randomBytes(4).readUInt32LE() }, vectors: readVectors(), frameTimeMicroseconds: frameTimeMicrosecondsOf(line),
-      connectTimeoutMilliseconds: milliseconds, connect: async () => connectTo(await board.line()), onResult: printer(given.json, console),
+      connectTimeoutMilliseconds: milliseconds, connect, onResult: printer(given.json, console),
       signal: console.signal,
     });
     if (given.junit !== undefined) writeJunit(given.junit, junitOf(report));
@@ -97,6 +106,7 @@ export async function conformance(address: string, given: ConformanceArguments, 
     console.out(`${describeTotals(report.results)}\n`);
     return totalsOf(report.results).failed === 0 ? exitDone : exitFailed;
   } finally {
+    await tap?.end();
     await board.close();
   }
 }

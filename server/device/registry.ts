@@ -4,6 +4,7 @@ import {
 import type { Clock } from '../../firmware-protocol/clock.js';
 import type { Prng } from '../../firmware-protocol/prng.js';
 import { MacroError } from '../../proto/error.js';
+import type { LineCapture } from '../capture/line-capture.js';
 import type { EventBus } from '../event-bus.js';
 import { isSimulatorAddress, parseSimulatorAddress, SimulatorProcess } from './simulator.js';
 
@@ -28,7 +29,10 @@ export interface RegistryOptions {
   readonly prng: Prng;
   readonly bus: EventBus;
   readonly hostVersion: string;
+  readonly capture?: LineCapture;
 }
+
+type ByteChannel = Awaited<ReturnType<typeof connectTo>>;
 
 interface Entry {
   readonly id: string;
@@ -69,11 +73,15 @@ export class Registry {
       hostVersion,
       frameTimeMicroseconds,
       // A simulator that died is started again on the next attempt; its boot id tells that it is another run.
-      connect: async () => connectTo(simulator === undefined ? fixed : await simulator.line()),
+      connect: async () => this.tapped(id, address, await connectTo(simulator === undefined ? fixed : await simulator.line())),
       onEvent: (event) => this.took(id, event),
     });
     this.entries.set(id, { id, address, device, simulator, reason: 'connecting' });
     return id;
+  }
+
+  private tapped(id: string, address: string, channel: ByteChannel): ByteChannel {
+    return this.options.capture?.tap(channel, `${id} ${address}`, () => undefined) ?? channel;
   }
 
   ids(): readonly string[] {
