@@ -29,6 +29,7 @@ export const errorTable = {
   RECORDING_TRUNCATED: entry('usage', 400, 'Copy the file again; its length must be a multiple of 5 bytes'),
   RECORDING_INVALID: entry('usage', 400, 'Convert the recording to 34×34 pixels and rising time stamps'),
   RECORDING_TOO_LARGE: entry('usage', 413, 'Cut the recording; the limit is in the message'),
+  CAPTURE_INVALID: entry('usage', 400, 'Use a file that --capture wrote, or --raw for plain bytes; what stood before the offset was printed'),
   MODEL_UNKNOWN: entry('usage', 404, 'List models with GET /v1/models, or upload the bundle'),
   JOB_UNKNOWN: entry('usage', 404, 'List jobs with GET /v1/jobs'),
   DEVICE_UNKNOWN: entry('usage', 404, 'List devices with GET /v1/devices'),
