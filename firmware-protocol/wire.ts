@@ -38,6 +38,12 @@ export interface WireStatistics {
   readonly channelQueuedBytes: number;
 }
 
+/** Of a line that is not open. */
+export const noWireStatistics: WireStatistics = {
+  link: undefined, discarded: { crc: 0, cobs: 0, 'too-long': 0, 'too-short': 0, version: 0, type: 0 }, discardedFrames: 0, discardedBytes: 0,
+  lineBytesSent: 0, lineBytesReceived: 0, lineFramesSent: 0, lineFramesReceived: 0, channelQueuedBytes: 0,
+};
+
 /** Bytes in the channel above which frames wait in the link, where a retransmission or an urgent message can still overtake. */
 const channelHighMarkBytes = 64 * 1024;
 /** On a line whose speed is known so much time of it waits in the channel at most, and two frames: an ESTOP stands behind it. */
