@@ -15,9 +15,12 @@ export interface CapturedLine {
   readonly name: string;
   readonly clock: Clock;
   readonly wallMilliseconds: () => number;
-  /** Estimate of the board's link time now. */
-  readonly linkTimeMicroseconds: () => number | undefined;
+  /** Board link time minus host time, where it is known. Asked for now and then. */
+  readonly clockOffsetMicroseconds: () => number | undefined;
 }
+
+/** A clock model is asked so often at most: it looks through its samples. */
+const offsetLifeMicroseconds = 250_000;
 
 const noBytes = new Uint8Array(0);
 
@@ -60,10 +63,17 @@ class Segments {
 
 /** Puts a tap on a line: everything that passes goes to the sink as well, with both clocks. */
 export function capturedChannel(channel: ByteChannel, line: CapturedLine, sink: CaptureSink): ByteChannel {
-  const record = (kind: CaptureKind, data: Uint8Array, isComplete = true) => encodeCaptureRecord({
-    kind, isComplete, line: line.number, hostMicroseconds: line.clock.nowMicroseconds(), wallMilliseconds: line.wallMilliseconds(),
-    linkTimeMicroseconds: line.linkTimeMicroseconds() ?? Number.NaN, data,
-  });
+  let offset = Number.NaN;
+  let offsetUntilMicroseconds = Number.NEGATIVE_INFINITY;
+  const record = (kind: CaptureKind, data: Uint8Array, isComplete = true) => {
+    const hostMicroseconds = line.clock.nowMicroseconds();
+    if (hostMicroseconds >= offsetUntilMicroseconds) {
+      offset = line.clockOffsetMicroseconds() ?? Number.NaN;
+      offsetUntilMicroseconds = hostMicroseconds + offsetLifeMicroseconds;
+    }
+    const linkTimeMicroseconds = hostMicroseconds + offset;
+    return encodeCaptureRecord({ kind, isComplete, line: line.number, hostMicroseconds, wallMilliseconds: line.wallMilliseconds(), linkTimeMicroseconds, data });
+  };
   const text = (value: string) => new TextEncoder().encode(value).slice(0, segmentBytes);
   const sent = new Segments((data, isComplete) => sink.append(record('host', data, isComplete)));
   const received = new Segments((data, isComplete) => sink.append(record('board', data, isComplete)));
@@ -96,6 +106,9 @@ export function capturedChannel(channel: ByteChannel, line: CapturedLine, sink: 
     },
     get queuedBytes() {
       return channel.queuedBytes;
+    },
+    get writeStalls() {
+      return channel.writeStalls ?? 0;
     },
     close() {
       end('closed here');

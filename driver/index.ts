@@ -15,9 +15,12 @@ export { describeBoard, describeResult, describeTotals, type ItemResult, type Re
 export { chooseItems, conformanceItems, type ConformanceOptions, runConformance } from './conformance/suite.js';
 export { parseVectors } from './conformance/vectors.js';
 export { Device, type DeviceEvent, type DeviceState, type DeviceStatistics } from './device.js';
+export { MemoryRequestLog, type LoggedRequest, type RequestLog } from './request-log.js';
+export type { Subscription, SubscriptionOptions, TelemetryAccount } from './subscription.js';
 export { type ResetPulse, resetEnvelope } from './envelope.js';
 export type {
-  Converter, EarlyStop, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Region, ResetCellsResult, RunResult, Snapshot, Status, TimestepResult,
+  Arithmetic, ArithmeticResult, Converter, EarlyStop, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Region, ResetCellsResult, RunResult,
+  Snapshot, Status, Telemetry, TimestepResult,
 } from '../proto/message.js';
 
 /** Opens the line to an address, once. */

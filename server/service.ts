@@ -19,6 +19,7 @@ import { type Database, openDatabase } from './store/database.js';
 import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
 import { ObjectStore } from './store/objects.js';
+import { StoredRequestLog } from './store/request-log.js';
 import { systemClock } from './system-clock.js';
 import { version } from './version.js';
 
@@ -58,7 +59,7 @@ class Opened {
 
 function figuresOf(registry: Registry): DeviceFigures[] {
   return registry.views().map(({ id, state, statistics }) => {
-    const { link, discardedFrames } = statistics;
+    const { link, discardedFrames, lineBytesSent, lineBytesReceived } = statistics;
     const microseconds = link?.roundTripMicroseconds ?? statistics.roundTripMicroseconds;
     return {
       device: id,
@@ -67,8 +68,8 @@ function figuresOf(registry: Registry): DeviceFigures[] {
         roundTripSeconds: microseconds === undefined ? undefined : microseconds / 1e6,
         retransmissions: link?.retransmissions ?? 0,
         discardedFrames,
-        bytesSent: link?.bytesSent ?? 0,
-        bytesReceived: link?.bytesReceived ?? 0,
+        bytesSent: lineBytesSent,
+        bytesReceived: lineBytesReceived,
       },
     };
   });
@@ -154,7 +155,10 @@ export async function startService(configuration: Configuration, options: AppOpt
     opened.add(() => database.close());
     const bus = new EventBus();
     const capture = openCapture(configuration, opened);
-    const registry = new Registry({ clock: systemClock, prng: systemPrng, bus, hostVersion: version(), ...(capture && { capture }) });
+    const requestLog = (device: string) => new StoredRequestLog(database, device);
+    const registry = new Registry({
+      clock: systemClock, prng: systemPrng, bus, hostVersion: version(), requestLog, ...(capture && { capture }),
+    });
     opened.add(() => registry.close());
     for (const device of configuration.devices) await registry.add(device);
     const parts = assemble(configuration, { database, registry, bus }, opened);

@@ -38,7 +38,7 @@ function tappedLine() {
   const bare = { attach: (events: ByteChannelEvents) => void (far = events), write: (bytes: Uint8Array) => void sent.push(bytes), queuedBytes: 0, close() {} };
   const put = (record: Uint8Array) => void records.push(record);
   const sink = { append: put, open: (_line: number, record: Uint8Array) => put(record), close: (_line: number, record: Uint8Array) => put(record) };
-  const line = { number: 1, name: 'macro-0 tcp://board:1', clock, wallMilliseconds, linkTimeMicroseconds: () => 42 };
+  const line = { number: 1, name: 'macro-0 tcp://board:1', clock, wallMilliseconds, clockOffsetMicroseconds: () => 42 };
   const channel = capturedChannel(bare, line, sink);
   const heard: Uint8Array[] = [];
   channel.attach({ data: (bytes) => void heard.push(bytes), drain: () => undefined, close: () => undefined });

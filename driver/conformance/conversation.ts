@@ -1,7 +1,7 @@
 import { encodeFrame, type Frame } from '../../firmware-protocol/frame.js';
 import { deviceMessageCodec, hostMessageCodec } from '../../proto/codec.js';
 import type { DeviceMessage, Final, HelloAck, HostMessage, MethodName, MethodRequests, Progress } from '../../proto/message.js';
-import { chunkBytes, chunkNameBytes, sha256 } from '../bulk.js';
+import { sha256 } from '../bulk.js';
 import { describeMessage } from '../describe.js';
 import { Deviation, expect } from './deviation.js';
 import { frameOf, type RawHost, type Received } from './raw-host.js';
@@ -9,6 +9,9 @@ import { frameOf, type RawHost, type Received } from './raw-host.js';
 const sequenceSpan = 0x10000;
 const ahead = (later: number, earlier: number) => (later - earlier) & (sequenceSpan - 1);
 const receiveFrames = 32;
+/** Data of one chunk, and of a digest what names an object in its chunks (PROTOCOL.md §"Bulk"). */
+const chunkBytes = 584;
+const chunkNameBytes = 8;
 const repeatMilliseconds = 400;
 const repeatLimit = 5;
 /** How long the board may take to answer. */

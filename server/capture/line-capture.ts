@@ -14,10 +14,10 @@ export class LineCapture {
   }
 
   /** Puts the tap on a line that was just opened. */
-  tap(channel: ByteChannel, name: string, linkTimeMicroseconds: () => number | undefined): ByteChannel {
+  tap(channel: ByteChannel, name: string, clockOffsetMicroseconds: () => number | undefined): ByteChannel {
     this.lines = (this.lines + 1) % 0x10000;
     const { clock, wallMilliseconds } = this.options;
-    return capturedChannel(channel, { number: this.lines, name, clock, wallMilliseconds, linkTimeMicroseconds }, this.file);
+    return capturedChannel(channel, { number: this.lines, name, clock, wallMilliseconds, clockOffsetMicroseconds }, this.file);
   }
 
   /** Records that were given up because the disk was too slow. */
