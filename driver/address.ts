@@ -6,6 +6,8 @@ export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
 
 const defaultBaud = 3_000_000;
+/** Bits of the longest frame on a serial line, 10 a byte. */
+const frameBits = 6_500;
 const baudRange = { minimum: 9_600, maximum: 12_000_000 };
 
 const refuse = (text: string, problem: string): never => {
@@ -44,3 +46,6 @@ export function formatAddress(address: Address): string {
   if (address.kind === 'serial') return `serial:${address.path}?baud=${address.baud}`;
   return `tcp://${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
+
+/** Time of the longest frame on the line; 0 where nothing bounds its speed. */
+export const frameTimeMicrosecondsOf = (address: Address): number => (address.kind === 'serial' ? Math.ceil((frameBits * 1e6) / address.baud) : 0);

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { MacroError } from '../proto/error.js';
+import type { CaptureLimit } from './capture/capture-file.js';
 
 export const defaultPort = 8600;
 export const defaultHost = '127.0.0.1';
@@ -18,6 +19,8 @@ export interface Configuration {
   readonly token?: string;
   readonly devices: readonly string[];
   readonly connectTimeoutMilliseconds: number;
+  /** Where every byte of every line is recorded. */
+  readonly capture?: { readonly path: string; readonly limit: CaptureLimit };
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -46,7 +49,7 @@ export function tokenOf(environment: Environment): string | undefined {
   return token;
 }
 
-export type ServiceOptions = Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds'>>;
+export type ServiceOptions = Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds' | 'capture'>>;
 
 /**
  * Checks what a service is asked to be.
@@ -64,6 +67,7 @@ export function configurationOf(environment: Environment, options: ServiceOption
     port: options.port ?? defaultPort,
     homeFolder: options.homeFolder ?? homeFolderOf(environment),
     ...(token !== undefined && { token }),
+    ...(options.capture !== undefined && { capture: options.capture }),
     devices: options.devices ?? [],
     connectTimeoutMilliseconds: options.connectTimeoutMilliseconds ?? defaultConnectTimeoutMilliseconds,
   };

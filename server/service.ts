@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Prng } from '../firmware-protocol/prng.js';
 import { MacroError } from '../proto/error.js';
 import { type AppOptions, buildApp } from './app.js';
+import { LineCapture } from './capture/line-capture.js';
 import type { Configuration } from './config.js';
 import { Registry } from './device/registry.js';
 import { EventBus } from './event-bus.js';
@@ -19,6 +20,7 @@ import { type Database, openDatabase } from './store/database.js';
 import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
 import { ObjectStore } from './store/objects.js';
+import { StoredRequestLog } from './store/request-log.js';
 import { systemClock } from './system-clock.js';
 import { version } from './version.js';
 
@@ -58,7 +60,7 @@ class Opened {
 
 function figuresOf(registry: Registry): DeviceFigures[] {
   return registry.views().map(({ id, state, statistics }) => {
-    const { link, discardedFrames } = statistics;
+    const { link, discardedFrames, lineBytesSent, lineBytesReceived } = statistics;
     const microseconds = link?.roundTripMicroseconds ?? statistics.roundTripMicroseconds;
     return {
       device: id,
@@ -67,8 +69,8 @@ function figuresOf(registry: Registry): DeviceFigures[] {
         roundTripSeconds: microseconds === undefined ? undefined : microseconds / 1e6,
         retransmissions: link?.retransmissions ?? 0,
         discardedFrames,
-        bytesSent: link?.bytesSent ?? 0,
-        bytesReceived: link?.bytesReceived ?? 0,
+        bytesSent: lineBytesSent,
+        bytesReceived: lineBytesReceived,
       },
     };
   });
@@ -86,6 +88,14 @@ function countFailures(bus: EventBus, metrics: Metrics): () => void {
     },
   });
   return () => subscription.close();
+}
+
+/** The tap on every line, where one is asked for. */
+function openCapture({ capture }: Configuration, opened: Opened): LineCapture | undefined {
+  if (capture === undefined) return undefined;
+  const lines = new LineCapture({ ...capture, clock: systemClock, wallMilliseconds: () => Date.now(), hostVersion: version() });
+  opened.add(() => lines.end());
+  return lines;
 }
 
 interface Core {
@@ -145,7 +155,11 @@ export async function startService(configuration: Configuration, options: AppOpt
     const database = openDatabase(configuration.homeFolder);
     opened.add(() => database.close());
     const bus = new EventBus();
-    const registry = new Registry({ clock: systemClock, prng: systemPrng, bus, hostVersion: version() });
+    const capture = openCapture(configuration, opened);
+    const requestLog = (device: string) => new StoredRequestLog(database, device);
+    const registry = new Registry({
+      clock: systemClock, prng: systemPrng, bus, hostVersion: version(), requestLog, ...(capture && { capture }),
+    });
     opened.add(() => registry.close());
     for (const device of configuration.devices) await registry.add(device);
     const parts = assemble(configuration, { database, registry, bus }, opened);

@@ -1,6 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { MacroError } from '../../proto/error.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
+import { type ConformanceArguments, conformance } from './conformance.js';
+import { type DecodeArguments, decode } from './decode.js';
 import { devices } from './devices.js';
 import { type InferArguments, infer } from './infer.js';
 import { type JobsArguments, jobs } from './jobs.js';
@@ -11,8 +13,13 @@ import { simulate } from './sim.js';
 
 type Run = (exitCode: number) => void;
 
-const withService = (command: Command) =>
+const withCapture = (command: Command) =>
   command
+    .option('--capture <file>', 'record every byte of the lines, for prime decode')
+    .option('--capture-limit <size>', 'size of one capture file and how many there are, as 64Mx4 (default: 64Mx4)');
+
+const withService = (command: Command) =>
+  withCapture(command)
     .option('--local <address>', 'start the service for this command alone: serial:, tcp: or sim: address of the device')
     .option('--server <url>', 'service to use (default: PRIME_SERVER, then http://127.0.0.1:8600)')
     .option('--connect-timeout <seconds>', 'how long a device may take to answer', '10');
@@ -32,8 +39,7 @@ function addInfer(program: Command, console: Console, done: Run): void {
 }
 
 function addServe(program: Command, console: Console, done: Run): void {
-  program
-    .command('serve')
+  withCapture(program.command('serve'))
     .description('run the service')
     .option('--host <host>', 'address to listen on; beyond loopback PRIME_TOKEN is needed', '127.0.0.1')
     .option('--port <port>', 'TCP port, 0 for any free one', '8600')
@@ -52,6 +58,32 @@ function addLists(program: Command, console: Console, done: Run): void {
   withService(program.command('devices').description('list devices and their states'))
     .option('--json', 'one JSON object a line', false)
     .action(async (given: ServiceChoice & { json: boolean }) => done(await devices(given, console)));
+}
+
+function addConformance(program: Command, console: Console, done: Run): void {
+  withCapture(program.command('conformance'))
+    .description('hold a board to PROTOCOL.md and NUMERICS.md, item by item')
+    .argument('<address>', 'serial:, tcp: or sim: address of the board')
+    .option('--allow-pulses <region>', 'cells that may be pulsed, as "bl 0-3, sl 0-3"')
+    .option('--allow-restart', 'the suite may stop the board by ESTOP and restart its controller', false)
+    .option('--only <name...>', 'items or groups to run')
+    .option('--junit <file>', 'write the report as JUnit XML as well')
+    .option('--json', 'one JSON object an item', false)
+    .option('--connect-timeout <seconds>', 'how long the board may take to answer', '10')
+    .action(async (address: string, given: ConformanceArguments) => done(await conformance(address, given, console)));
+}
+
+function addDecode(program: Command, console: Console, done: Run): void {
+  program
+    .command('decode')
+    .description('print a capture of a line, frame by frame')
+    .argument('<file>', 'capture that --capture wrote, - for stdin')
+    .option('--json', 'one JSON object a line', false)
+    .option('--hex', 'print the bytes as well', false)
+    .option('--follow', 'wait for more at the end of the file, as tail does', false)
+    .option('--raw', 'the file holds plain bytes of the line', false)
+    .option('--sender <end>', 'who sent plain bytes: host or board (default: guessed frame by frame)')
+    .action(async (file: string, given: DecodeArguments) => done(await decode(file, given, console)));
 }
 
 function addSim(program: Command, console: Console, done: Run): void {
@@ -75,6 +107,8 @@ function commandLine(console: Console, done: Run): Command {
   addInfer(program, console, done);
   addServe(program, console, done);
   addLists(program, console, done);
+  addConformance(program, console, done);
+  addDecode(program, console, done);
   addSim(program, console, done);
   for (const command of [program, ...program.commands]) command.exitOverride().configureOutput(program.configureOutput());
   for (const command of program.commands) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');

@@ -2,13 +2,15 @@ import { MacroError } from '../../proto/error.js';
 import { configurationOf } from '../config.js';
 import { startService } from '../service.js';
 import { type Console, exitDone } from './console.js';
-import { connectTimeoutMilliseconds } from './service-choice.js';
+import { captureOf, connectTimeoutMilliseconds } from './service-choice.js';
 
 export interface ServeArguments {
   readonly host: string;
   readonly port: string;
   readonly device?: readonly string[];
   readonly connectTimeout: string;
+  readonly capture?: string;
+  readonly captureLimit?: string;
 }
 
 /** @throws MacroError BAD_ARGUMENT */
@@ -32,6 +34,7 @@ export async function serve(given: ServeArguments, console: Console): Promise<nu
     host: given.host,
     port: portOf(given.port),
     devices: given.device ?? [],
+    ...captureOf(given),
     ...(timeout !== undefined && { connectTimeoutMilliseconds: timeout }),
   });
   const service = await startService(configuration, { logLevel: console.environment['PRIME_LOG'] ?? 'info' });

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { MacroError } from '../../proto/error.js';
-import { configurationOf, defaultHost, defaultPort, homeFolderOf, tokenOf } from '../config.js';
+import { defaultCaptureLimit, parseCaptureLimit } from '../capture/capture-file.js';
+import { type Configuration, configurationOf, defaultHost, defaultPort, homeFolderOf, tokenOf } from '../config.js';
 import { startService } from '../service.js';
 import { ServiceClient } from './client.js';
 import type { Console } from './console.js';
@@ -14,6 +15,20 @@ export interface ServiceChoice {
   readonly server?: string;
   /** Seconds, as written. */
   readonly connectTimeout?: string;
+  readonly capture?: string;
+  readonly captureLimit?: string;
+}
+
+/**
+ * Where the lines are recorded, if anywhere.
+ * @throws MacroError BAD_ARGUMENT where the limit is none, or limits nothing
+ */
+export function captureOf({ capture, captureLimit }: Pick<ServiceChoice, 'capture' | 'captureLimit'>): { capture?: Configuration['capture'] & object } {
+  if (capture === undefined && captureLimit !== undefined) {
+    throw new MacroError('BAD_ARGUMENT', '--capture-limit needs --capture', { field: 'capture-limit' });
+  }
+  if (capture === undefined) return {};
+  return { capture: { path: resolve(capture), limit: captureLimit === undefined ? defaultCaptureLimit : parseCaptureLimit(captureLimit) } };
 }
 
 const defaultUrl = `http://${defaultHost}:${defaultPort}`;
@@ -44,7 +59,7 @@ async function withLocalService<Result>(
   try {
     // The port is open to everybody on this machine, the secret is not.
     const token = randomBytes(16).toString('hex');
-    const options = { port: 0, devices: [address], homeFolder: home.folder };
+    const options = { port: 0, devices: [address], homeFolder: home.folder, ...captureOf(choice) };
     const patience = timeout === undefined ? {} : { connectTimeoutMilliseconds: timeout };
     const service = await startService({ ...configurationOf({}, { ...options, ...patience }), token }, { logLevel: 'silent' });
     try {
@@ -68,6 +83,9 @@ export async function withService<Result>(
   const { local, server } = choice;
   if (local !== undefined && server !== undefined) {
     throw new MacroError('BAD_ARGUMENT', '--local and --server exclude one another', { field: 'local' });
+  }
+  if (local === undefined && choice.capture !== undefined) {
+    throw new MacroError('BAD_ARGUMENT', '--capture needs --local: a service that runs already records with prime serve --capture', { field: 'capture' });
   }
   if (local !== undefined) return withLocalService(local, choice, console, action);
   const { environment, signal } = console;

@@ -1,9 +1,10 @@
 import {
-  connectTo, Device, type DeviceEvent, type DeviceState, type DeviceStatistics, formatAddress, type HelloAck, parseAddress,
+  connectTo, Device, type DeviceEvent, type DeviceState, type DeviceStatistics, formatAddress, type HelloAck, parseAddress, type RequestLog,
 } from '../../driver/index.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
 import type { Prng } from '../../firmware-protocol/prng.js';
 import { MacroError } from '../../proto/error.js';
+import type { LineCapture } from '../capture/line-capture.js';
 import type { EventBus } from '../event-bus.js';
 import { isSimulatorAddress, parseSimulatorAddress, SimulatorProcess } from './simulator.js';
 
@@ -28,7 +29,12 @@ export interface RegistryOptions {
   readonly prng: Prng;
   readonly bus: EventBus;
   readonly hostVersion: string;
+  readonly capture?: LineCapture;
+  /** Where the effectful requests of a device leave their trace, by its name. */
+  readonly requestLog: (id: string) => RequestLog;
 }
+
+type ByteChannel = Awaited<ReturnType<typeof connectTo>>;
 
 interface Entry {
   readonly id: string;
@@ -61,19 +67,24 @@ export class Registry {
     const simulator = isSimulatorAddress(address) ? new SimulatorProcess(parseSimulatorAddress(address)) : undefined;
     const fixed = simulator === undefined ? parseAddress(address) : await simulator.line();
     const frameTimeMicroseconds = fixed.kind === 'serial' && simulator === undefined ? Math.ceil((frameBits * 1e6) / fixed.baud) : 0;
-    const { clock, prng, hostVersion } = this.options;
+    const { clock, prng, hostVersion, requestLog } = this.options;
     const device = new Device({
       name: simulator === undefined ? formatAddress(fixed) : address,
       clock,
       prng,
       hostVersion,
       frameTimeMicroseconds,
+      requestLog: requestLog(id),
       // A simulator that died is started again on the next attempt; its boot id tells that it is another run.
-      connect: async () => connectTo(simulator === undefined ? fixed : await simulator.line()),
+      connect: async () => this.tapped(id, address, await connectTo(simulator === undefined ? fixed : await simulator.line())),
       onEvent: (event) => this.took(id, event),
     });
     this.entries.set(id, { id, address, device, simulator, reason: 'connecting' });
     return id;
+  }
+
+  private tapped(id: string, address: string, channel: ByteChannel): ByteChannel {
+    return this.options.capture?.tap(channel, `${id} ${address}`, () => this.entries.get(id)?.device.statistics.clock?.offsetMicroseconds) ?? channel;
   }
 
   ids(): readonly string[] {
