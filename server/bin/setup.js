@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 /** What is built: the folders of tsconfig.build.json, and what those below test/ import. The test runner compiles the tests by itself. */
-const sourceFolders = ['firmware-protocol', 'proto', 'driver', 'sim', 'server', 'test/bench', 'test/rig', 'test/simulation'];
+const sourceFolders = ['firmware-protocol', 'proto', 'driver', 'sim', 'server', 'test/bench', 'test/rig', 'test/simulation', 'test/soak'];
 const lockWaitMilliseconds = 600_000;
 
 function filesBelow(folder, keep) {

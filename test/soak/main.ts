@@ -1,0 +1,70 @@
+// The long counts, one part after the other, each held to its bar. Exit code 1 where one is missed.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageFolder } from '../../server/version.js';
+import { soakDecoder } from './decoder.js';
+import { firmwareProgram, paced } from './paced.js';
+import { twoWay } from './two-way.js';
+
+const decoderBytes = 100e6;
+/** A decoder holds one frame; what the runtime keeps for itself comes on top. */
+const heldLimitBytes = 32 * 2 ** 20;
+const transfers = 64;
+const simulationRuns = 200;
+const cleanEfficiency = 0.84;
+const noisyShare = 0.8;
+
+const say = (text: string) => void process.stdout.write(`${text}\n`);
+const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`;
+
+/** Each part says what it measured and returns what it missed. */
+const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
+  async decoder() {
+    const { bytes, goodFrames, discarded, heldBytes } = soakDecoder(decoderBytes, 1);
+    const megabytes = (count: number) => `${(count / 1e6).toFixed(1)} MB`;
+    say(`decoder: ${megabytes(bytes)}, all of ${goodFrames} good frames found, ${discarded} pieces discarded, memory grew by ${megabytes(heldBytes)}`);
+    return heldBytes > heldLimitBytes ? `the heap grew by ${heldBytes} bytes, the bound is ${heldLimitBytes}` : undefined;
+  },
+  async 'two-way'() {
+    const { bytesPerSecond, writeStalls, retransmissions } = await twoWay(transfers);
+    const rate = `${(bytesPerSecond / 1e6).toFixed(1)} MB/s`;
+    say(`two-way: ${transfers} transfers of 16 MiB each way, ${rate}, ${writeStalls} writes helped on, ${retransmissions} retransmissions`);
+    return undefined;
+  },
+  async paced() {
+    if (!existsSync(firmwareProgram)) return `the C firmware is not built: make -C firmware-protocol/firmware`;
+    for (const baud of [921_600, 3_000_000]) {
+      const clean = await paced(baud, 0);
+      const noisy = await paced(baud, 0.01);
+      const repaired = `${noisy.retransmissions} retransmissions`;
+      say(`paced: ${baud} baud ${percent(clean.efficiency)}, with 1 % of frames damaged ${percent(noisy.efficiency)} (${repaired})`);
+      if (clean.efficiency < cleanEfficiency) return `${percent(clean.efficiency)} of ${baud} baud, ${percent(cleanEfficiency)} is the bar`;
+      if (noisy.efficiency < noisyShare * clean.efficiency) return `${percent(noisy.efficiency)} of ${baud} baud with noise`;
+    }
+    return undefined;
+  },
+  async simulate() {
+    const program = join(packageFolder(), 'dist', 'test', 'simulation', 'main.js');
+    const { status } = spawnSync(process.execPath, [program, '--seed', '1', '--runs', String(simulationRuns)], { stdio: 'inherit' });
+    return status === 0 ? undefined : `the simulation ended with ${status}`;
+  },
+};
+
+async function main(chosen: readonly string[]): Promise<number> {
+  const unknown = chosen.find((name) => !(name in parts));
+  if (unknown !== undefined) {
+    process.stderr.write(`BAD_ARGUMENT: there is no part "${unknown}"; there are ${Object.keys(parts).join(', ')}.\n`);
+    return 2;
+  }
+  let missed = 0;
+  for (const [name, run] of Object.entries(parts)) {
+    if (chosen.length > 0 && !chosen.includes(name)) continue;
+    const problem = await run().catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
+    say(problem === undefined ? `${name}: passed` : `${name}: MISSED, ${problem}`);
+    missed += problem === undefined ? 0 : 1;
+  }
+  return missed === 0 ? 0 : 1;
+}
+
+process.exit(await main(process.argv.slice(2)));
