@@ -1,0 +1,23 @@
+#ifndef PRIME_POSIX_UART_H
+#define PRIME_POSIX_UART_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arguments.h"
+
+/* Opens the line: a TCP port or a pseudo-terminal, at the pace and with the noise that were asked for. Writes its address. */
+bool uart_open(const struct arguments *arguments, char *address, size_t room);
+
+/* Waits until there is something to do, at most until `wake_at` on the board's clock; signals of `mask` come in meanwhile. */
+void uart_wait(uint64_t wake_at, const sigset_t *mask);
+
+/* Whether the line has gone or is another one since the last call. */
+bool uart_has_changed(void);
+
+/* Whether stdin, which the parent holds, has been closed. */
+bool uart_has_lost_parent(void);
+
+#endif
