@@ -13,16 +13,22 @@ const hasNanopb = canRun('protoc-gen-nanopb') && canRun('protoc') && libraryFold
 
 /** Why the firmware cannot be built here; false where it can. */
 export const firmwareSkip = ['gcc', 'make'].every(canRun) && hasNanopb ? false : 'needs gcc, make and nanopb';
-/** The same for a Cortex-A9. */
-export const armSkip = firmwareSkip || (['arm-linux-gnueabihf-gcc', 'qemu-arm'].every(canRun) ? false : 'needs arm-linux-gnueabihf-gcc and qemu-arm');
-
 /** Native, with sanitizers, or built for a Cortex-A9 and run by an emulator. */
 export type Build = 'native' | 'sanitize' | 'arm';
 
+/** Makes a target of the Makefile, with what it needs. */
 export function make(target: string): { status: number | null; output: string } {
-  const { status, stdout, stderr } = spawnSync('make', ['-C', firmwareFolder, target], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync('make', ['-C', firmwareFolder, '-j2', target], { encoding: 'utf8' });
   return { status, output: stdout + stderr };
 }
+
+function armProblem(): string | false {
+  if (!['arm-linux-gnueabihf-gcc', 'qemu-arm'].every(canRun)) return 'needs arm-linux-gnueabihf-gcc and qemu-arm';
+  return make('arm-nanopb').status === 0 ? false : 'needs nanopb for armhf';
+}
+
+/** Why it cannot be built and run for a Cortex-A9; false where it can. */
+export const armSkip = firmwareSkip || armProblem();
 
 export class FirmwareBoard {
   private constructor(readonly address: string, private readonly child: ChildProcess, private readonly complaints: string[]) {}

@@ -58,7 +58,8 @@ static bool check_neuron(const macro_v1_NeuronOperation *operation, macro_v1_Fin
   const pb_size_t count = operation->membranes_count;
   const uint32_t multiplier_limit = 1u << 26;
   if (!method_within(final, "neuron.currents.length", operation->currents_count, count, count)) return false;
-  if (operation->neuron.kind == macro_v1_Neuron_Kind_LIF && !method_within(final, "neuron.spikes.length", operation->spikes.size, count, count)) return false;
+  const pb_size_t spikes = operation->neuron.kind == macro_v1_Neuron_Kind_LIF ? count : operation->spikes.size;
+  if (!method_within(final, "neuron.spikes.length", operation->spikes.size, spikes, spikes)) return false;
   return method_within(final, "neuron.leak.multiplier", operation->neuron.leak.multiplier, 0, multiplier_limit) &&
          method_within(final, "neuron.leak.shift", operation->neuron.leak.shift, 0, SHIFT_MAXIMUM) &&
          method_within(final, "neuron.negativeSlope.multiplier", operation->neuron.negative_slope.multiplier, 0, multiplier_limit) &&

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "signals.h"
 
 #define BITS_PER_BYTE 10u
 #define NO_FILE (-1)
@@ -113,7 +114,8 @@ size_t board_uart_read(uint8_t *bytes, size_t room) {
   if (allowed == 0) return 0;
   const ssize_t length = read(line, bytes, allowed);
   if (length == 0 || (length < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) lose_line();
-  if (length <= 0) return 0;
+  /* A controller that is held in reset loses what its UART receives. */
+  if (length <= 0 || signals_is_restart_asked()) return 0;
   spend(&incoming.pace, (size_t)length);
   add_noise(&incoming.noise, bytes, (size_t)length);
   return (size_t)length;
@@ -238,16 +240,19 @@ static struct timespec timeout_until(uint64_t wake_at) {
                            .tv_nsec = (long)(wait % MICROSECONDS_PER_SECOND) * NANOSECONDS_PER_MICROSECOND};
 }
 
-void uart_wait(uint64_t wake_at, const sigset_t *mask) {
-  struct pollfd files[3] = {
+void uart_wait(uint64_t wake_at, int wake_file) {
+  char bytes[16];
+  struct pollfd files[4] = {
     {.fd = line, .events = events_of_line()},
     {.fd = listener, .events = POLLIN},
     {.fd = watches_parent && !has_lost_parent ? STDIN_FILENO : NO_FILE, .events = POLLIN},
+    {.fd = wake_file, .events = POLLIN},
   };
   const struct timespec timeout = timeout_until(wake_at);
-  if (ppoll(files, 3, &timeout, mask) <= 0) return;
+  if (ppoll(files, 4, &timeout, NULL) <= 0) return;
   if ((files[1].revents & POLLIN) != 0) accept_host();
   if (files[2].revents != 0) read_parent();
+  while ((files[3].revents & POLLIN) != 0 && read(wake_file, bytes, sizeof bytes) == (ssize_t)sizeof bytes) continue;
 }
 
 bool uart_has_changed(void) {

@@ -116,7 +116,9 @@ static void control_overtakes_bulk(void) {
   CHECK(link_send(&ends[0], PRIORITY_TELEMETRY, (const uint8_t *)"t", 1));
   CHECK(link_send(&ends[0], PRIORITY_BULK, (const uint8_t *)"b", 1));
   CHECK(link_send(&ends[0], PRIORITY_CONTROL, (const uint8_t *)"c", 1));
-  for (const char *expected = "cbt"; *expected != '\0'; expected += 1) CHECK(link_transmit(&ends[0], &frame, now) && frame.payload[0] == (uint8_t)*expected);
+  for (const char *expected = "cbt"; *expected != '\0'; expected += 1) {
+    CHECK(link_transmit(&ends[0], &frame, now) && frame.payload[0] == (uint8_t)*expected);
+  }
 }
 
 static void credit_holds_back(void) {

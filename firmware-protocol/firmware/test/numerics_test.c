@@ -61,7 +61,8 @@ static void conversions(void) {
 
 static void membranes(void) {
   const struct neuron neuron = {
-    .threshold = lif_parameters.threshold, .leak = {lif_parameters.leak, lif_parameters.shift}, .negative_slope = {lif_parameters.slope, lif_parameters.shift},
+    .threshold = lif_parameters.threshold, .leak = {lif_parameters.leak, lif_parameters.shift},
+    .negative_slope = {lif_parameters.slope, lif_parameters.shift},
   };
   int32_t membrane = 0;
   uint8_t spike = 0;
@@ -96,7 +97,8 @@ static void confidence(void) {
   /* The quotient is exact where a double is not: (2^31 - 1 + 2^31) * (2^18 - 1) leaves 53 bits after some timesteps. */
   gate_begin(&gate, 2);
   for (unsigned step = 0; step < 64; step += 1) gate_add(&gate, (const int32_t[]){INT32_MAX, INT32_MIN});
-  CHECK(gate_confidence(&gate, (struct scale){(1u << 18) - 1, 31}) == CONFIDENCE_ONE * UINT64_C(1) * CONFIDENCE_ONE / (CONFIDENCE_ONE + negative_power(524285)));
+  const uint64_t one = CONFIDENCE_ONE;
+  CHECK(gate_confidence(&gate, (struct scale){(1u << 18) - 1, 31}) == one * one / (one + negative_power(524285)));
   CHECK(negative_power(0) == CONFIDENCE_ONE && negative_power(1u << 16) == CONFIDENCE_ONE / 2 && negative_power(25u << 16) == 0);
 }
 
