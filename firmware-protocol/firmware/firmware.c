@@ -30,11 +30,11 @@ static void start(enum reset_reason reason) {
   log_add(LOG_INFO, "the controller has started, boot %u", (unsigned)controller.boot_count);
 }
 
-void firmware_power_up(void) {
+void firmware_power_up(enum reset_reason reason) {
   crc32c_initialise();
   array_initialise();
   wire_initialise();
-  start(RESET_POWER_ON);
+  start(reason);
 }
 
 void firmware_restart(enum reset_reason reason) { start(reason); }

@@ -5,8 +5,9 @@
 
 #include "controller.h"
 
-/* Starts the controller: at power-up, and again as its reset button would. Everything but the chip is forgotten. */
-void firmware_power_up(void);
+/* Starts the controller; where the board can tell, with the reason why it starts. */
+void firmware_power_up(enum reset_reason reason);
+/* Starts it again, as its reset button would: everything but the chip is forgotten. */
 void firmware_restart(enum reset_reason reason);
 
 /* The line is another one, or is gone: what was on it is forgotten and the session ends. For boards that can tell. */

@@ -3,6 +3,7 @@
  * is wrong, and no more than one tile is ever held.
  */
 #include "limits.h"
+#include "method.h"
 
 #if HAS_LOAD_SNAPSHOT
 
@@ -15,7 +16,6 @@
 #include "array.h"
 #include "board.h"
 #include "bulk_stream.h"
-#include "method.h"
 
 /* More pairs than a tile of the array has: two source lines each. */
 #define TILE_PAIRS (BIT_LINES * SOURCE_LINES / 2u)

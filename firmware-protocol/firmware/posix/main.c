@@ -58,7 +58,7 @@ int main(int count, char **words) {
   if (arguments.snapshot != NULL && !simulated_array_read_snapshot(arguments.snapshot)) return EXIT_USAGE;
   if (!uart_open(&arguments, address, sizeof address)) return 1;
   if (!signals_catch()) return 1;
-  firmware_power_up();
+  firmware_power_up(RESET_POWER_ON);
   (void)printf("{\"address\":\"%s\"}\n", address);
   (void)fflush(stdout);
   serve();

@@ -123,7 +123,7 @@ static void power_up(void) {
   test_board.read_microseconds = 1;
   controller.boot_count = 0;
   is_mute = false;
-  firmware_power_up();
+  firmware_power_up(RESET_POWER_ON);
 }
 
 static macro_v1_HostMessage asked;
