@@ -26,14 +26,14 @@ const reasons: Readonly<Record<Discarded['reason'], string>> = {
   type: 'unknown type',
 };
 
-const valueOf = (result: { ok: true; value: object } | { ok: false }) => (result.ok ? result.value : undefined);
+const decodedValue = (result: { ok: true; value: object } | { ok: false }) => (result.ok ? result.value : undefined);
 
 function messageOf({ type, payload }: Frame, sender: Sender): object | undefined {
-  if (type === 'HELLO') return valueOf(helloCodec.decode(payload));
-  if (type === 'HELLO_ACK') return valueOf(helloAckCodec.decode(payload));
-  if (type === 'LOG') return valueOf(logRecordCodec.decode(payload));
+  if (type === 'HELLO') return decodedValue(helloCodec.decode(payload));
+  if (type === 'HELLO_ACK') return decodedValue(helloAckCodec.decode(payload));
+  if (type === 'LOG') return decodedValue(logRecordCodec.decode(payload));
   if (payload.length === 0 || (type !== 'DATA' && type !== 'DATAGRAM')) return undefined;
-  return valueOf(sender === 'host' ? hostMessageCodec.decode(payload) : deviceMessageCodec.decode(payload));
+  return decodedValue(sender === 'host' ? hostMessageCodec.decode(payload) : deviceMessageCodec.decode(payload));
 }
 
 const arrows = { host: '→', board: '←' } as const;

@@ -71,8 +71,8 @@ export function capturedChannel(channel: ByteChannel, line: CapturedLine, sink: 
       offset = line.clockOffsetMicroseconds() ?? Number.NaN;
       offsetUntilMicroseconds = hostMicroseconds + offsetLifeMicroseconds;
     }
-    const linkTimeMicroseconds = hostMicroseconds + offset;
-    return encodeCaptureRecord({ kind, isComplete, line: line.number, hostMicroseconds, wallMilliseconds: line.wallMilliseconds(), linkTimeMicroseconds, data });
+    const times = { hostMicroseconds, wallMilliseconds: line.wallMilliseconds(), linkTimeMicroseconds: hostMicroseconds + offset };
+    return encodeCaptureRecord({ kind, isComplete, line: line.number, ...times, data });
   };
   const text = (value: string) => new TextEncoder().encode(value).slice(0, segmentBytes);
   const sent = new Segments((data, isComplete) => sink.append(record('host', data, isComplete)));

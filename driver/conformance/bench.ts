@@ -1,5 +1,6 @@
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
+import type { Frame } from '../../firmware-protocol/frame.js';
 import { maximumWindowFrames } from '../../firmware-protocol/limits.js';
 import type { Prng } from '../../firmware-protocol/prng.js';
 import { helloAckCodec, helloCodec } from '../../proto/codec.js';
@@ -36,6 +37,9 @@ const hostCreditBytes = 60_000;
 export class Bench {
   /** What HELLO_ACK last said. */
   identity: HelloAck | undefined;
+  /** What was agreed on in each session. */
+  private readonly protocols = new Map<number, number>();
+  private pastLogs: readonly Frame[] = [];
   private current: RawHost | undefined;
   private conversation: Conversation | undefined;
 
@@ -44,9 +48,16 @@ export class Bench {
   /** The line, opened if need be. */
   async line(): Promise<RawHost> {
     if (this.current === undefined || this.current.closedBecause !== undefined) {
+      if (this.current !== undefined) this.pastLogs = this.logs;
       this.current = new RawHost(await this.options.connect(), this.options.clock);
     }
     return this.current;
+  }
+
+  /** LOG frames of sessions of protocol 2, also of lines that are gone. */
+  get logs(): readonly Frame[] {
+    const frames = this.current?.frames.map(({ frame }) => frame) ?? [];
+    return [...this.pastLogs, ...frames.filter(({ type, session }) => type === 'LOG' && (this.protocols.get(session) ?? 1) >= 2)];
   }
 
   /** The line as it is, for those who report. */
@@ -82,6 +93,7 @@ export class Bench {
       const identity = helloAckCodec.decode(answer.payload);
       if (!identity.ok) throw new Deviation('HELLO_ACK with a payload that is a HelloAck', identity.reason);
       this.identity = identity.value;
+      this.protocols.set(session, identity.value.protocol);
       return identity.value;
     }
     throw new Deviation('HELLO_ACK', host.closedBecause === undefined ? 'nothing' : `the end of the line (${host.closedBecause})`);
@@ -107,6 +119,7 @@ export class Bench {
   /** Closes the line; the next user opens another. */
   close(): void {
     this.finish();
+    this.pastLogs = this.logs;
     this.current?.close();
     this.current = undefined;
   }

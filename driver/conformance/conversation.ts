@@ -212,6 +212,7 @@ export class Conversation {
   }
 
   private state(): { acknowledge: number; selective: number; credit: number } {
+    if (this.acknowledges) this.statement = { acknowledge: this.expected, selective: this.selective() };
     return { ...this.statement, credit: this.creditBytes };
   }
 
@@ -223,9 +224,7 @@ export class Conversation {
     this.dataFrames.push(received);
     if (ahead(frame.sequence, this.expected) < receiveFrames) this.held.set(frame.sequence, frame.payload);
     this.deliver();
-    if (!this.acknowledges) return;
-    this.statement = { acknowledge: this.expected, selective: this.selective() };
-    this.sendAcknowledgement();
+    if (this.acknowledges) this.sendAcknowledgement();
   }
 
   private takeAcknowledgement({ acknowledge, selective, credit }: Frame): void {

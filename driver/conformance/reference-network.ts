@@ -75,7 +75,9 @@ class ReferenceLayer {
       const request = {
         firstBitLine, bitLineCount, sourceLines: [...plusLines, ...minusLines], range: layer.range, inferenceNumber, timestep, tile: this.firstTile + index,
       };
-      for (let at = 0; at < drives.length; at += drivesPerRequest) await this.add(multiply, { ...request, drives: drives.slice(at, at + drivesPerRequest) }, sums);
+      for (let at = 0; at < drives.length; at += drivesPerRequest) {
+        await this.add(multiply, { ...request, drives: drives.slice(at, at + drivesPerRequest) }, sums);
+      }
     }
     this.fire(sums.map((sum) => scale(sum, layer.current)));
   }

@@ -1,20 +1,50 @@
 import type { ByteChannel, ByteChannelEvents } from '../../firmware-protocol/byte-channel.js';
-import { type Decoded, FrameDecoder } from '../../firmware-protocol/frame.js';
+import { type Decoded, type Frame, FrameDecoder } from '../../firmware-protocol/frame.js';
 
-/** What becomes of what was decoded: bytes that go on in its place, or nothing. */
-export type Filter = (decoded: Decoded) => Uint8Array | undefined;
+/** What becomes of the bytes between two 00: bytes that go on in their place, or nothing. */
+export type Filter = (segment: Uint8Array) => Uint8Array | undefined;
 
-/** The board's end of a line with a fault of the board in front of it: frames are taken apart, and go on as a filter says. */
+export const passAll: Filter = (segment) => Uint8Array.of(0, ...segment, 0);
+
+/** What a sound receiver makes of the bytes between two 00. */
+export function decodedOf(segment: Uint8Array): Decoded {
+  const [decoded] = new FrameDecoder().push(Uint8Array.of(...segment, 0));
+  return decoded as Decoded;
+}
+
+/** Lets frames go on as `change` says, and what is no frame as it is. */
+export const changeFrames = (change: (frame: Frame) => Uint8Array | undefined): Filter => (segment) => {
+  const { frame } = decodedOf(segment);
+  return frame === undefined ? passAll(segment) : change(frame);
+};
+
+class Cutter {
+  private held: number[] = [];
+
+  push(bytes: Uint8Array): Uint8Array[] {
+    const segments: Uint8Array[] = [];
+    for (const byte of bytes) {
+      if (byte !== 0) this.held.push(byte);
+      else if (this.held.length > 0) segments.push(Uint8Array.from(this.held.splice(0)));
+    }
+    return segments;
+  }
+}
+
+/** The board's end of a line with a fault of the board in front of it. */
 export class FilteredChannel implements ByteChannel {
-  private readonly arriving = new FrameDecoder();
-  private readonly leaving = new FrameDecoder();
+  private readonly arriving = new Cutter();
+  private readonly leaving = new Cutter();
 
   constructor(private readonly channel: ByteChannel, private readonly toBoard: Filter, private readonly toHost: Filter) {}
 
   attach(events: ByteChannelEvents): void {
     this.channel.attach({
       data: (bytes) => {
-        for (const passed of this.pass(this.arriving, this.toBoard, bytes)) events.data(passed);
+        for (const segment of this.arriving.push(bytes)) {
+          const passed = this.toBoard(segment);
+          if (passed !== undefined) events.data(passed);
+        }
       },
       drain: () => events.drain(),
       close: (reason) => events.close(reason),
@@ -22,7 +52,10 @@ export class FilteredChannel implements ByteChannel {
   }
 
   write(bytes: Uint8Array): void {
-    for (const passed of this.pass(this.leaving, this.toHost, bytes)) this.channel.write(passed);
+    for (const segment of this.leaving.push(bytes)) {
+      const passed = this.toHost(segment);
+      if (passed !== undefined) this.channel.write(passed);
+    }
   }
 
   get queuedBytes(): number {
@@ -31,9 +64,5 @@ export class FilteredChannel implements ByteChannel {
 
   close(): void {
     this.channel.close();
-  }
-
-  private pass(decoder: FrameDecoder, filter: Filter, bytes: Uint8Array): Uint8Array[] {
-    return decoder.push(bytes).flatMap((decoded) => filter(decoded) ?? []);
   }
 }

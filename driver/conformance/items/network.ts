@@ -49,7 +49,9 @@ interface Run {
   readonly result: { timesteps: number; stoppedEarly: boolean; prediction: number };
 }
 
-async function runOnBoard(conversation: Conversation, programSha256: Uint8Array, frames: Uint8Array, inferenceNumber: number, thresholdQ24: number): Promise<Run> {
+async function runOnBoard(
+  conversation: Conversation, programSha256: Uint8Array, frames: Uint8Array, inferenceNumber: number, thresholdQ24: number,
+): Promise<Run> {
   const framesSha256 = await conversation.upload(packNibbles(frames));
   const id = await conversation.begin('runNetwork', { programSha256, framesSha256, inferenceNumber, earlyStop: { thresholdQ24, confidence } });
   const final = await conversation.answer(id, 0, 'RunNetwork', 60_000);
@@ -106,7 +108,8 @@ async function multiplies(bench: Bench): Promise<void> {
   const multiply = multiplyOf(conversation);
   const sourceLines = [5, 3, 500];
   const request = { firstBitLine: 7, bitLineCount: 20, sourceLines, range: 0, inferenceNumber: 3, timestep: 1, tile: 2 };
-  const drives = [Uint8Array.of(1, 0, 0), Uint8Array.of(0xff, 0xff, 0x0f), Uint8Array.of(0xaa, 0x55, 0x05)].map((lines, position) => ({ position, plane: 0, lines }));
+  const driven = [Uint8Array.of(1, 0, 0), Uint8Array.of(0xff, 0xff, 0x0f), Uint8Array.of(0xaa, 0x55, 0x05)];
+  const drives = driven.map((lines, position) => ({ position, plane: 0, lines }));
   const { codes } = await multiply({ ...request, drives });
   if (bench.declares('LoadSnapshot')) {
     const again = await multiply({ ...request, drives });

@@ -1,11 +1,13 @@
 import { ConfidenceGate, type LifParameters, stepAccumulate, stepLif } from '../../../firmware-protocol/numerics/index.js';
-import { type ArithmeticResult, neuronKinds } from '../../../proto/message.js';
+import { type Arithmetic, type ArithmeticResult, neuronKinds } from '../../../proto/message.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, expectResult } from '../conversation.js';
 import { expect, expectEqual } from '../deviation.js';
 import type { Item } from '../item.js';
 
 const listLimit = 64;
+/** So many neurons with membranes and currents of any size fit a message each way. */
+const neuronCount = 40;
 const rounds = 8;
 
 /** round(value · multiplier / 2^shift), halves away from zero, in integers of any size: it shares nothing with the code under test. */
@@ -15,7 +17,7 @@ function exactScale(value: number, multiplier: number, shift: number): number {
   return value < 0 ? 0 - Number(rounded) : Number(rounded);
 }
 
-async function calculate(conversation: Conversation, operation: Parameters<typeof conversation.request<'arithmetic'>>[1]): Promise<Partial<ArithmeticResult>> {
+async function calculate(conversation: Conversation, operation: Arithmetic): Promise<Partial<ArithmeticResult>> {
   return expectResult(await conversation.request('arithmetic', operation), 'arithmetic');
 }
 
@@ -98,9 +100,9 @@ async function population(bench: Bench): Promise<void> {
   for (let round = 0; round < rounds; round += 1) {
     const parameters: LifParameters = { threshold: int32() >> 12, leak: scale, negativeSlope: { multiplier: 104_858, shift: 20 } };
     const width = round * 3;
-    const membranes = Int32Array.from({ length: listLimit }, () => int32() >> width);
-    const currents = Int32Array.from({ length: listLimit }, () => int32() >> width);
-    const spikes = Uint8Array.from({ length: listLimit }, () => prng.nextUint32() & 1);
+    const membranes = Int32Array.from({ length: neuronCount }, () => int32() >> width);
+    const currents = Int32Array.from({ length: neuronCount }, () => int32() >> width);
+    const spikes = Uint8Array.from({ length: neuronCount }, () => prng.nextUint32() & 1);
     for (const kind of [neuronKinds.lif, neuronKinds.accumulate]) {
       const [after, fired] = [membranes.slice(), spikes.slice()];
       if (kind === neuronKinds.lif) stepLif(after, fired, currents, parameters);
@@ -136,14 +138,15 @@ async function confidence(bench: Bench): Promise<void> {
   await run({ multiplier, shift }, [[5, 5, 5], [0, 0, 0]]); // equal sums: the lowest index is the prediction
 }
 
-const capabilities = ['Arithmetic'];
+const two = { protocol: 2, capabilities: ['Arithmetic'] } as const;
 const ofScales = 'NUMERICS.md §Rounding and scales';
+const ofMembranes = 'NUMERICS.md §Membranes';
 
 export const numericsItems: readonly Item[] = [
-  { name: 'numerics-rounding', section: ofScales, title: 'the vectors of rounding and scales hold', protocol: 2, capabilities, run: rounding },
-  { name: 'numerics-halves', section: ofScales, title: 'halves are rounded away from zero, both signs', protocol: 2, capabilities, run: halves },
-  { name: 'numerics-conversion', section: 'NUMERICS.md §Conversion', title: 'sums become codes as stated', protocol: 2, capabilities, run: conversion },
-  { name: 'numerics-membrane', section: 'NUMERICS.md §Membranes', title: 'the vector of one neuron holds', protocol: 2, capabilities, run: membrane },
-  { name: 'numerics-population', section: 'NUMERICS.md §Membranes', title: 'membranes leak, saturate and fire as stated', protocol: 2, capabilities, run: population },
-  { name: 'numerics-confidence', section: 'NUMERICS.md §Confidence', title: 'confidence is exact to the last bit', protocol: 2, capabilities, run: confidence },
+  { name: 'numerics-rounding', section: ofScales, title: 'the vectors of rounding and scales hold', ...two, run: rounding },
+  { name: 'numerics-halves', section: ofScales, title: 'halves are rounded away from zero, both signs', ...two, run: halves },
+  { name: 'numerics-conversion', section: 'NUMERICS.md §Conversion', title: 'sums become codes as stated', ...two, run: conversion },
+  { name: 'numerics-membrane', section: ofMembranes, title: 'the vector of one neuron holds', ...two, run: membrane },
+  { name: 'numerics-population', section: ofMembranes, title: 'membranes leak, saturate and fire as stated', ...two, run: population },
+  { name: 'numerics-confidence', section: 'NUMERICS.md §Confidence', title: 'confidence is exact to the last bit', ...two, run: confidence },
 ];
