@@ -26,6 +26,8 @@ export interface BoardOptions {
   readonly persist?: (chip: Chip) => void;
   /** `real`: an operation takes the time that the model accounts for it. */
   readonly pace?: 'none' | 'real';
+  /** Makes the journal of a boot. A simulation gives one that forgets, to show that it would be found out. */
+  readonly journal?: () => Journal<Final>;
 }
 
 /** A request that is being worked on, or waits for the array. */
@@ -64,8 +66,9 @@ export class Board {
   private startedAtMicroseconds: number;
   private leaseEpoch = 0;
   private isStopped = false;
-  private scratchCount = 0;
-  private journal = new Journal<Final>(maximumJournalEntries);
+  /** What Scratch has added up to since the start of the controller. */
+  scratchCount = 0;
+  private journal: Journal<Final>;
   private bulk: BulkStore;
   private bench: Bench;
   private jobs: Job[] = [];
@@ -74,6 +77,7 @@ export class Board {
 
   constructor(private readonly options: BoardOptions) {
     this.macro = new Macro(options.chip);
+    this.journal = this.newJournal();
     this.bootId = this.newBootId();
     this.startedAtMicroseconds = options.clock.nowMicroseconds();
     this.bulk = new BulkStore(maximumBulkBytes, options.sha256);
@@ -110,7 +114,7 @@ export class Board {
     this.startedAtMicroseconds = this.options.clock.nowMicroseconds();
     this.isStopped = false;
     this.scratchCount = 0;
-    this.journal = new Journal(maximumJournalEntries);
+    this.journal = this.newJournal();
     this.bulk = new BulkStore(maximumBulkBytes, this.options.sha256);
     this.bench = this.newBench();
   }
@@ -126,6 +130,10 @@ export class Board {
   private newBench(): Bench {
     const { chip, persist } = this.options;
     return { chip, macro: this.macro, bulk: this.bulk, programs: new Map(), arrayState: () => this.arrayState(), persist: () => persist?.(chip) };
+  }
+
+  private newJournal(): Journal<Final> {
+    return this.options.journal?.() ?? new Journal(maximumJournalEntries);
   }
 
   private newBootId(): Uint8Array {
