@@ -100,7 +100,7 @@ async function* sweepRuns({ sweep: chosen }: Choices, crew: Crew): AsyncGenerato
 const seconds = (microseconds: number) => `${(microseconds / 1e6).toFixed(1)} s`;
 
 function describe({ name, report: { failure, digest, virtualMicroseconds, events, jobs, plan } }: NamedReport): string {
-  const result = failure === undefined ? 'passed' : `FAILED (${failure.kind})`;
+  const result = failure === undefined ? 'passed' : `FAILED (${failure.kind}: ${failure.text.split('\n', 1)[0]})`;
   return `${name}: ${result}, ${seconds(virtualMicroseconds)}, ${events} events, ${jobs}; ${plan}; ${digest.slice(0, 16)}\n`;
 }
 

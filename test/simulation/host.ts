@@ -85,6 +85,7 @@ export class Host {
 
   /** The process dies: nothing of it happens any more. */
   die(): void {
+    if (!this.database.isOpen) return;
     this.options.trace.tell('host', 'dies');
     this.clock.kill();
     this.database.close();
