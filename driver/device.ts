@@ -78,6 +78,9 @@ export class Device {
   private requests = 0;
   private lastRoundTripMicroseconds: number | undefined;
   private connecting: Promise<void> = Promise.resolve();
+  /** Unknown outcomes so far, and how many of them the cells have been read after. */
+  private doubts = 0;
+  private doubtsSettled = 0;
 
   constructor(private readonly options: DeviceOptions) {
     this.connect();
@@ -213,11 +216,13 @@ export class Device {
   async readCells(
     region: Region, averages: number, onProgress?: (progress: CellProgress) => void,
   ): Promise<{ codes: Uint16Array; saturatedCells: number; operationNanoseconds: number }> {
+    const { doubts } = this;
     const options = { timeoutMilliseconds: longMilliseconds, onProgress: cellProgress(onProgress) };
     const { sha256: digest, sizeBytes, saturatedCells, operationNanoseconds } = await this.request('readCells', { region, averages }, options);
     const bytes = await this.fetchBulk(digest, sizeBytes);
     const codes = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
-    if (this.current === 'needs-reconcile' && this.isWholeArray(region)) this.setState('ready', 'the cells were read');
+    if (this.isWholeArray(region)) this.doubtsSettled = Math.max(this.doubtsSettled, doubts);
+    if (this.current === 'needs-reconcile' && !this.isReconcileDue) this.setState('ready', 'the cells were read');
     return { codes, saturatedCells, operationNanoseconds };
   }
 
@@ -294,10 +299,8 @@ export class Device {
     this.lastError = undefined;
     this.patienceTimer?.cancel();
     this.patienceTimer = undefined;
-    const hasRestarted = before !== undefined && Buffer.compare(before.bootId, identity.bootId) !== 0;
-    const isUncertain = hasRestarted && this.afterRestart(identity);
-    this.setState(isUncertain || (this.isReconcileDue && !hasRestarted) ? 'needs-reconcile' : 'ready', 'the board answered');
-    this.isReconcileDue = this.current === 'needs-reconcile';
+    if (before !== undefined && Buffer.compare(before.bootId, identity.bootId) !== 0) this.afterRestart(identity);
+    this.setState(this.isReconcileDue ? 'needs-reconcile' : 'ready', 'the board answered');
     for (const waiter of this.waiters) waiter.resolve(identity);
     this.waiters.clear();
     for (const request of this.inFlight.values()) this.transmit(request);
@@ -305,26 +308,39 @@ export class Device {
     this.startWaiting();
   }
 
-  private isReconcileDue = false;
-
-  /** Nothing that was in flight on the old boot will be answered. @returns whether an effectful request was among it */
-  private afterRestart({ resetReason, bootCount }: HelloAck): boolean {
+  /** Nothing that was in flight on the old boot will be answered. */
+  private afterRestart({ resetReason, bootCount }: HelloAck): void {
     this.options.onEvent({ kind: 'restarted', resetReason, bootCount });
-    let isUncertain = false;
     for (const [id, request] of [...this.inFlight]) {
       if (!request.isSent) continue;
-      isUncertain ||= request.isEffectful;
       this.inFlight.delete(id);
       request.fail(request.lost('DEVICE_RESTARTED', `the controller of ${this.options.name} has restarted`));
     }
-    return isUncertain;
+  }
+
+  private get isReconcileDue(): boolean {
+    return this.doubts > this.doubtsSettled;
+  }
+
+  /** Nobody knows whether a request was applied: until the cells are read nothing changes them, not even what waits already. */
+  private doubt(): void {
+    this.doubts += 1;
+    if (this.current === 'ready') this.setState('needs-reconcile', 'the outcome of a command is unknown');
+    for (const request of this.waiting.filter(({ isEffectful }) => isEffectful)) {
+      this.waiting.splice(this.waiting.indexOf(request), 1);
+      request.fail(this.unread());
+    }
+  }
+
+  private unread(): MacroError {
+    const detail = `the outcome of an earlier command on ${this.options.name} is unknown and its cells have not been read`;
+    return new MacroError('OUTCOME_UNKNOWN', detail, { outcome: 'not-applied' });
   }
 
   private lose(error: MacroError): void {
     if (this.current === 'closed') return;
     this.session = undefined;
     this.lastError = error;
-    this.isReconcileDue ||= this.current === 'needs-reconcile';
     if (this.isOpen) this.setState('link-down', error.detail);
     this.wakeSenders();
     this.startPatience();
@@ -342,10 +358,7 @@ export class Device {
   private losePatience(): void {
     if (this.isOpen) return;
     const why = this.lastError?.detail ?? 'the line is down';
-    this.failAll((request) => {
-      if (request.isEffectful && request.isSent) this.isReconcileDue = true;
-      return request.lost('DEVICE_LOST', `${this.options.name} went away: ${why}`);
-    });
+    this.failAll((request) => request.lost('DEVICE_LOST', `${this.options.name} went away: ${why}`));
   }
 
   private failAll(errorOf: (request: PendingRequest) => MacroError): void {
@@ -359,15 +372,14 @@ export class Device {
     const request = new PendingRequest(newRequestId(this.options.prng), method, body, options);
     if (this.current === 'closed') request.fail(new MacroError('DEVICE_LOST', `${this.options.name} is closed`));
     else if (options.signal?.aborted) request.fail(new MacroError('CANCELLED', `${method} was cancelled before it was sent`));
-    else if (this.current === 'needs-reconcile' && request.isEffectful) {
-      const detail = `the outcome of an earlier command on ${this.options.name} is unknown and its cells have not been read`;
-      request.fail(new MacroError('OUTCOME_UNKNOWN', detail, { outcome: 'not-applied' }));
-    } else this.enqueue(request as unknown as PendingRequest);
+    else if (this.isReconcileDue && request.isEffectful) request.fail(this.unread());
+    else this.enqueue(request as unknown as PendingRequest);
     return request.result;
   }
 
   private enqueue(request: PendingRequest): void {
     this.requests += 1;
+    request.onUnknown = () => this.doubt();
     const { signal, timeoutMilliseconds } = request.options;
     if (signal !== undefined) {
       const abort = () => this.cancel(request);

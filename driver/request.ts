@@ -31,6 +31,8 @@ export class PendingRequest<Name extends MethodName = MethodName> {
   isSent = false;
   timer: Timer | undefined;
   removeAbort: (() => void) | undefined;
+  /** Called before anybody else learns that nobody knows whether the request was applied. */
+  onUnknown: (() => void) | undefined;
   readonly result: Promise<MethodResults[Name]>;
   private resolve!: (result: MethodResults[Name]) => void;
   private reject!: (error: MacroError) => void;
@@ -50,14 +52,15 @@ export class PendingRequest<Name extends MethodName = MethodName> {
   finish(final: Final): void {
     this.release();
     const answer = final[this.method];
-    if (final.failure) this.reject(errorOf(final.failure));
-    else if (answer === undefined || answer === null) this.reject(this.lost('PROTOCOL_VIOLATION', `the answer to ${this.method} holds none`));
+    if (final.failure) this.fail(errorOf(final.failure));
+    else if (answer === undefined || answer === null) this.fail(this.lost('PROTOCOL_VIOLATION', `the answer to ${this.method} holds none`));
     else this.resolve(answer as unknown as MethodResults[Name]);
   }
 
   /** Ends the request without an answer. Where it may have been applied, that is what the error says. */
   fail(error: MacroError): void {
     this.release();
+    if (error.outcome === 'unknown') this.onUnknown?.();
     this.reject(error);
   }
 
