@@ -101,7 +101,6 @@ export class Host {
 
   private heard(event: DeviceEvent): void {
     this.options.trace.tell('device', JSON.stringify(event));
-    if (event.kind === 'state' && event.state === 'needs-reconcile') this.options.observers.trust.lose('the device needs reconciliation');
   }
 
   /** The kinds of the simulation and the service's own, each watched as it begins. */

@@ -1,4 +1,5 @@
 import type { Device, Region, ResetPulse, Snapshot } from '../../driver/index.js';
+import { snapshotCodec } from '../../proto/codec.js';
 import { MacroError } from '../../proto/error.js';
 import type { Outcome } from '../../proto/outcome.js';
 import { sha256 } from '../rig/bench.js';
@@ -16,6 +17,8 @@ export interface Observers {
   /** Whether what is read is what the cells hold, to the bit. */
   readonly isExact: boolean;
 }
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
 type Verb = (...values: unknown[]) => Promise<unknown>;
 
@@ -44,9 +47,9 @@ export class DeviceObserver {
   /** The device, as jobs get it. */
   observed(): Device {
     const verbs: Readonly<Record<string, Verb>> = {
-      scratch: (add) => this.effectful([this.observers.ledger.additionName(add as number)], () => this.device.scratch(add as number)),
+      scratch: (add) => this.scratch(add as number),
       resetCells: (cells, pulse) => this.resetCells(cells as Uint8Array, pulse as ResetPulse),
-      loadSnapshot: (snapshot) => this.effectful([snapshotName((snapshot as Snapshot).tiles)], () => this.device.loadSnapshot(snapshot as Snapshot)),
+      loadSnapshot: (snapshot) => this.loadSnapshot(snapshot as Snapshot),
       readCells: (region, averages) => this.readCells(region as Region, averages as number),
       uploadBulk: (bytes) => this.uploadBulk(bytes as Uint8Array),
       fetchBulk: (digest, size) => this.fetchBulk(digest as Uint8Array, size as number),
@@ -73,7 +76,8 @@ export class DeviceObserver {
     return result;
   }
 
-  private async effectful<Result>(effects: readonly string[], call: () => Promise<Result>): Promise<Result> {
+  /** @param wish as the request on the line says it */
+  private async effectful<Result>(wish: string, effects: readonly string[], call: () => Promise<Result>): Promise<Result> {
     const { ledger, trust } = this.observers;
     const entry: { readonly effects: readonly string[]; outcome: Outcome | 'open' } = { effects, outcome: 'open' };
     this.outcomes.push(entry);
@@ -86,15 +90,23 @@ export class DeviceObserver {
     } catch (error) {
       const { code, outcome } = MacroError.from(error);
       entry.outcome = outcome;
-      if (outcome === 'unknown') trust.lose(`${effects[0]} ended with ${code}, outcome unknown`);
+      if (outcome === 'unknown') trust.lose(wish, `${effects[0]} ended with ${code}, outcome unknown`);
       ledger.reported(effects, outcome, false);
       throw error;
     }
   }
 
+  private scratch(add: number): Promise<unknown> {
+    return this.effectful(`scratch ${add}`, [this.observers.ledger.additionName(add)], () => this.device.scratch(add));
+  }
+
   private resetCells(cells: Uint8Array, pulse: ResetPulse): Promise<unknown> {
     const effects = selectedCells(cells).map((cell) => this.observers.ledger.cellName(cell));
-    return this.effectful(effects, () => this.device.resetCells(cells, pulse));
+    return this.effectful(hex(sha256(cells)), effects, () => this.device.resetCells(cells, pulse));
+  }
+
+  private loadSnapshot(snapshot: Snapshot): Promise<unknown> {
+    return this.effectful(hex(sha256(snapshotCodec.encode(snapshot))), [snapshotName(snapshot.tiles)], () => this.device.loadSnapshot(snapshot));
   }
 
   private async readCells(region: Region, averages: number) {

@@ -1,6 +1,6 @@
 import type { Frame } from '../../firmware-protocol/frame.js';
 import { deviceMessageCodec, hostMessageCodec } from '../../proto/codec.js';
-import type { Request } from '../../proto/message.js';
+import type { Final, Request } from '../../proto/message.js';
 import { methodEffects, methodNames } from '../../proto/method.js';
 import type { Profile } from '../../sim/profile.js';
 import type { Trace } from './trace.js';
@@ -8,38 +8,46 @@ import type { Verdict } from './verdict.js';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
+/** An effectful request that has left the host and whose outcome has not come back. */
+interface Outstanding {
+  /** What it asks for; the call that it belongs to has the same. */
+  readonly wish: string;
+  /** Why nobody waits for its answer any more, and which doubt of the run that is. */
+  doubt: { readonly number: number; readonly why: string } | undefined;
+}
+
+/** Answers that leave open what becomes of the request. */
+const evasions: ReadonlySet<string> = new Set(['LEASE_STALE', 'DEVICE_BUSY', 'METHOD_UNSUPPORTED']);
+const unknown = 2;
+
+const isDecisive = ({ failure }: Final) => !failure || (failure.outcome !== unknown && !evasions.has(failure.code));
+
 /**
- * Whether the host may change the array: after an outcome that nobody knows, no effectful request leaves it before the cells were read. Looks
- * at what leaves the host on the line, not at what the driver believes.
+ * Whether the host may change the array: after an outcome that nobody knows, no effectful request leaves it before the board's journal has
+ * answered or the cells were read. Looks at what leaves the host on the line, not at what the driver believes.
  */
 export class Trust {
-  private doubt: string | undefined;
   private doubts = 0;
   private readonly seen = new Set<string>();
-  /** Effectful requests that have left and have no answer. */
-  private readonly unanswered = new Set<string>();
+  private readonly outstanding = new Map<string, Outstanding>();
 
   constructor(private readonly trace: Trace, private readonly verdict: Verdict, private readonly profile: Profile) {}
 
-  lose(why: string): void {
-    this.trace.tell('trust', `lost: ${why}`);
-    this.doubt = why;
-    this.doubts += 1;
+  /** A call was told that its outcome is unknown. */
+  lose(wish: string, why: string): void {
+    for (const request of this.outstanding.values()) if (request.wish === wish) this.giveUp(request, why);
   }
 
-  /** The host died: what it had sent and had no answer to is known to nobody. */
+  /** What the host had sent and had no answer to is known to nobody. */
   hostDied(): void {
-    if (this.unanswered.size > 0) this.lose('the host died with an effectful request under way');
+    for (const request of this.outstanding.values()) this.giveUp(request, 'the host died while it was under way');
   }
 
   /** Begins to read the whole array. @returns what ends it: call it when the cells are there */
   beginRead(): () => void {
     const { doubts } = this;
     return () => {
-      if (this.doubt === undefined || doubts !== this.doubts) return;
-      this.trace.tell('trust', 'regained: the cells were read');
-      this.doubt = undefined;
-      this.unanswered.clear();
+      for (const [id, { doubt }] of this.outstanding) if (doubt !== undefined && doubt.number <= doubts) this.outstanding.delete(id);
     };
   }
 
@@ -54,7 +62,15 @@ export class Trust {
   arrived(frame: Frame): void {
     if (frame.type !== 'DATA') return;
     const message = deviceMessageCodec.decode(frame.payload);
-    if (message.ok && message.value.final) this.unanswered.delete(hex(message.value.final.requestId));
+    if (!message.ok || !message.value.final || !isDecisive(message.value.final)) return;
+    this.outstanding.delete(hex(message.value.final.requestId));
+  }
+
+  private giveUp(request: Outstanding, why: string): void {
+    if (request.doubt !== undefined) return;
+    this.doubts += 1;
+    request.doubt = { number: this.doubts, why };
+    this.trace.tell('doubt', `${request.wish.slice(0, 24)}: ${why}`);
   }
 
   private leftRequest(request: Request): void {
@@ -62,10 +78,10 @@ export class Trust {
     const id = hex(request.requestId);
     if (method === undefined || methodEffects[method] !== 'effectful' || this.seen.has(id)) return;
     this.seen.add(id);
-    this.unanswered.add(id);
-    this.verdict.expect(this.doubt === undefined, () => `${method} ${id.slice(0, 8)} left the host, which must read the cells first: ${this.doubt}`);
-    const { resetCells } = request;
-    if (resetCells) this.checkEnvelope(resetCells);
+    const doubt = [...this.outstanding.values()].find((other) => other.doubt !== undefined);
+    this.verdict.expect(doubt === undefined, () => `${method} ${id.slice(0, 8)} left the host, and nobody knows of ${doubt?.wish}: ${doubt?.doubt?.why}`);
+    this.outstanding.set(id, { wish: wishOf(request), doubt: undefined });
+    if (request.resetCells) this.checkEnvelope(request.resetCells);
   }
 
   private checkEnvelope({ amplitudeMillivolts, widthNanoseconds }: { amplitudeMillivolts: number; widthNanoseconds: number }): void {
@@ -74,4 +90,10 @@ export class Trust {
     const isPulse = amplitudeMillivolts > 0 && widthNanoseconds > 0;
     this.verdict.expect(isInside && isPulse, () => `a pulse of ${amplitudeMillivolts} mV and ${widthNanoseconds} ns left the host`);
   }
+}
+
+/** What an effectful request asks for: the number that it adds, or the digest of the object that it names. */
+function wishOf({ scratch, resetCells, loadSnapshot }: Request): string {
+  if (scratch) return `scratch ${scratch.add}`;
+  return hex(resetCells?.cellsSha256 ?? loadSnapshot?.sha256 ?? new Uint8Array(0));
 }
