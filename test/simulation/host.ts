@@ -57,7 +57,7 @@ export class Host {
     });
     this.observer = new DeviceObserver(this.device, observers);
     const device = this.observer.observed();
-    this.scheduler = new Scheduler(this.store, { device: () => device, ids: () => [deviceId] }, this.kinds(), bus);
+    this.scheduler = new Scheduler(this.store, { device: () => device, ids: () => [deviceId] }, this.kinds(), bus, this.clock);
     const wasRunning = watch.running();
     this.scheduler.start();
     watch.checkInterrupted(wasRunning, this.store);
