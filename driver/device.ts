@@ -1,25 +1,35 @@
 import type { ByteChannel } from '../firmware-protocol/byte-channel.js';
 import type { Clock, Timer } from '../firmware-protocol/clock.js';
-import type { Priority } from '../firmware-protocol/link.js';
 import { packNibbles } from '../firmware-protocol/numerics/index.js';
 import type { Prng } from '../firmware-protocol/prng.js';
 import type { WireStatistics } from '../firmware-protocol/wire.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
 import type {
-  CellProgress, DeviceMessage, EarlyStop, HelloAck, MethodName, MethodRequests, MethodResults, MultiplyResult, Program, Region, ResetCellsResult,
-  RunResult, Snapshot, Status, TimestepResult,
+  Arithmetic, ArithmeticResult, CellProgress, DeviceMessage, EarlyStop, HelloAck, MethodName, MethodRequests, MethodResults, MultiplyResult, Program, Region,
+  ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
 } from '../proto/message.js';
-import { BulkReceiver, chunkBytes, chunkNameBytes, sha256 } from './bulk.js';
+import { policies, streams } from '../proto/message.js';
+import type { Outcome } from '../proto/outcome.js';
+import { BulkTransfers } from './bulk.js';
+import type { ClockEstimate } from './clock-model.js';
+import { Connection } from './connection.js';
 import { checkReset, type ResetPulse } from './envelope.js';
-import { idText, newRequestId, PendingRequest, type RequestOptions } from './request.js';
-import { Session } from './session.js';
+import { Reconciliation } from './reconciliation.js';
+import type { RequestOptions } from './request.js';
+import { MemoryRequestLog, type RequestLog } from './request-log.js';
+import { RequestQueue } from './request-queue.js';
+import type { BoardLog } from './session.js';
+import { Subscription, type SubscriptionOptions } from './subscription.js';
 
 export type DeviceState = 'connecting' | 'ready' | 'needs-reconcile' | 'link-down' | 'closed';
 
 export type DeviceEvent =
   | { readonly kind: 'state'; readonly state: DeviceState; readonly reason: string }
   | { readonly kind: 'restarted'; readonly resetReason: number; readonly bootCount: number }
+  /** An outcome that was unknown is settled: the board's journal told, or the cells were read. */
+  | { readonly kind: 'settled'; readonly method: MethodName; readonly outcome: Outcome }
+  | { readonly kind: 'log'; readonly level: BoardLog['level']; readonly text: string; readonly droppedRecords: number }
   | { readonly kind: 'noise'; readonly detail: string };
 
 export interface DeviceOptions {
@@ -35,21 +45,26 @@ export interface DeviceOptions {
   readonly frameTimeMicroseconds?: number;
   /** How long requests wait for a line that went away before they fail. */
   readonly patienceMilliseconds?: number;
+  /** Where effectful requests leave a trace before their first byte; by default only in memory. */
+  readonly requestLog?: RequestLog;
+  /** How long the board keeps bias on without a frame of ours; by default as the board likes. */
+  readonly deadManMilliseconds?: number;
 }
 
 export interface DeviceStatistics extends WireStatistics {
   readonly connections: number;
   readonly requests: number;
   readonly roundTripMicroseconds: number | undefined;
+  /** What the session speaks. */
+  readonly protocol: number | undefined;
+  readonly clock: ClockEstimate | undefined;
+  readonly logRecordsDropped: number;
 }
 
-const backoffMilliseconds = [50, 100, 200, 500, 1000, 2000] as const;
 const defaultPatienceMilliseconds = 5_000;
 const quickMilliseconds = 30_000;
 const longMilliseconds = 3_600_000;
-const uploadAttempts = 3;
-/** Requests on their way at once, where the device allows more. */
-const requestLimit = 32;
+const restartMilliseconds = 10_000;
 
 interface ReadyWaiter {
   resolve(identity: HelloAck): void;
@@ -62,28 +77,36 @@ interface ReadyWaiter {
  */
 export class Device {
   private current: DeviceState = 'connecting';
-  private session: Session | undefined;
-  private known: HelloAck | undefined;
-  private openedAtMicroseconds = 0;
   private lastError: MacroError | undefined;
-  private readonly inFlight = new Map<string, PendingRequest>();
-  private readonly waiting: PendingRequest[] = [];
+  private readonly connection: Connection;
+  private readonly reconciliation: Reconciliation;
+  private readonly queue: RequestQueue;
+  private readonly bulk: BulkTransfers;
+  private readonly subscriptions = new Map<Stream, Subscription>();
   private readonly waiters = new Set<ReadyWaiter>();
-  private readonly receivers = new Map<string, BulkReceiver>();
-  private roomWaiters: (() => void)[] = [];
-  private retryTimer: Timer | undefined;
   private patienceTimer: Timer | undefined;
-  private attempt = 0;
-  private connections = 0;
-  private requests = 0;
   private lastRoundTripMicroseconds: number | undefined;
-  private connecting: Promise<void> = Promise.resolve();
-  /** Unknown outcomes so far, and how many of them the cells have been read after. */
-  private doubts = 0;
-  private doubtsSettled = 0;
+  private logRecordsDropped = 0;
 
   constructor(private readonly options: DeviceOptions) {
-    this.connect();
+    const { clock, prng, connect, name, hostVersion = '', leaseEpoch = 0, frameTimeMicroseconds = 0, deadManMilliseconds = 0 } = options;
+    const { requestLog = new MemoryRequestLog() } = options;
+    this.reconciliation = new Reconciliation(requestLog, {
+      changed: () => this.settleState('an outcome is unknown', 'every outcome is known'),
+      resolved: ({ method }, outcome) => options.onEvent({ kind: 'settled', method, outcome }),
+    });
+    this.connection = new Connection({ connect, clock, prng, hostVersion, leaseEpoch, frameTimeMicroseconds, deadManMilliseconds }, {
+      opened: (identity, hasRestarted) => this.opened(identity, hasRestarted),
+      lost: (error) => this.lost(error),
+      message: (message) => this.take(message),
+      telemetry: (sample) => this.takeSample(sample),
+      room: () => this.bulk.wake(),
+      log: (log) => this.takeLog(log),
+      noise: (detail) => options.onEvent({ kind: 'noise', detail }),
+      isBusy: () => this.queue.isBusy,
+    });
+    this.queue = new RequestQueue(name, clock, prng, this.connection, this.reconciliation);
+    this.bulk = new BulkTransfers(this.connection, () => clock.nowMicroseconds(), (method, body, request) => this.request(method, body, request));
   }
 
   get state(): DeviceState {
@@ -92,12 +115,19 @@ export class Device {
 
   /** What HELLO_ACK said, of this session or the last one. */
   get identity(): HelloAck | undefined {
-    return this.known;
+    return this.connection.identity;
   }
 
   get statistics(): DeviceStatistics {
-    const wire = this.session?.statistics ?? { link: undefined, discardedFrames: 0, discardedBytes: 0 };
-    return { ...wire, connections: this.connections, requests: this.requests, roundTripMicroseconds: this.lastRoundTripMicroseconds };
+    return {
+      ...this.connection.statistics,
+      connections: this.connection.sessions,
+      requests: this.queue.count,
+      roundTripMicroseconds: this.lastRoundTripMicroseconds,
+      protocol: this.connection.identity?.protocol,
+      clock: this.connection.clockEstimate,
+      logRecordsDropped: this.logRecordsDropped,
+    };
   }
 
   /**
@@ -105,7 +135,8 @@ export class Device {
    * @throws MacroError DEVICE_UNREACHABLE after the time, or why the board was refused
    */
   whenReady(timeoutMilliseconds: number): Promise<HelloAck> {
-    if (this.isOpen && this.known !== undefined) return Promise.resolve(this.known);
+    const { identity } = this.connection;
+    if (this.isOpen && identity !== undefined) return Promise.resolve(identity);
     if (this.current === 'closed') return Promise.reject(new MacroError('DEVICE_UNREACHABLE', `${this.options.name} is closed`));
     return new Promise((resolve, reject) => {
       const timer = this.options.clock.after(timeoutMilliseconds * 1000, () => {
@@ -124,7 +155,9 @@ export class Device {
 
   async noOperation(timeoutMilliseconds = quickMilliseconds): Promise<{ roundTripMicroseconds: number }> {
     const start = this.options.clock.nowMicroseconds();
-    await this.request('noOperation', {}, { timeoutMilliseconds });
+    const { sessions } = this.connection;
+    const { linkTimeMicroseconds } = await this.request('noOperation', {}, { timeoutMilliseconds });
+    if (sessions === this.connection.sessions) this.connection.clockSample(start, linkTimeMicroseconds);
     this.lastRoundTripMicroseconds = this.options.clock.nowMicroseconds() - start;
     return { roundTripMicroseconds: this.lastRoundTripMicroseconds };
   }
@@ -139,34 +172,13 @@ export class Device {
   }
 
   /** Brings an object to the device; one that is there already is not sent again. @returns its SHA-256 */
-  async uploadBulk(bytes: Uint8Array): Promise<Uint8Array> {
-    const digest = sha256(bytes);
-    for (let attempt = 1; ; attempt += 1) {
-      const state = await this.request('bulkOffer', { sha256: digest, sizeBytes: bytes.length }, { timeoutMilliseconds: quickMilliseconds });
-      if (state.committed) return digest;
-      await this.sendChunks(bytes, digest, state.offsetBytes);
-      try {
-        await this.request('bulkCommit', { sha256: digest }, { timeoutMilliseconds: quickMilliseconds });
-        return digest;
-      } catch (error) {
-        const isIncomplete = error instanceof MacroError && (error.code === 'BULK_UNKNOWN' || error.code === 'BULK_DIGEST_MISMATCH');
-        if (!isIncomplete || attempt === uploadAttempts) throw error;
-      }
-    }
+  uploadBulk(bytes: Uint8Array): Promise<Uint8Array> {
+    return this.bulk.upload(bytes);
   }
 
-  /** Takes an object from the device. */
-  async fetchBulk(digest: Uint8Array, sizeBytes: number): Promise<Uint8Array> {
-    const receiver = new BulkReceiver(digest, sizeBytes);
-    const name = chunkName(digest);
-    this.receivers.set(name, receiver);
-    try {
-      await this.request('bulkFetch', { sha256: digest, offsetBytes: 0 }, { timeoutMilliseconds: quickMilliseconds });
-      if (!receiver.isComplete) throw new MacroError('BULK_DIGEST_MISMATCH', 'an object from the device does not have its digest');
-      return receiver.bytes;
-    } finally {
-      this.receivers.delete(name);
-    }
+  /** Takes an object from the device; after a drop it goes on where it stopped. */
+  fetchBulk(digest: Uint8Array, sizeBytes: number): Promise<Uint8Array> {
+    return this.bulk.fetch(digest, sizeBytes);
   }
 
   /** Brings a program to the device and has it checked. @returns its SHA-256, by which runs name it */
@@ -216,13 +228,12 @@ export class Device {
   async readCells(
     region: Region, averages: number, onProgress?: (progress: CellProgress) => void,
   ): Promise<{ codes: Uint16Array; saturatedCells: number; operationNanoseconds: number }> {
-    const { doubts } = this;
+    const unknown = this.reconciliation.ids();
     const options = { timeoutMilliseconds: longMilliseconds, onProgress: cellProgress(onProgress) };
     const { sha256: digest, sizeBytes, saturatedCells, operationNanoseconds } = await this.request('readCells', { region, averages }, options);
     const bytes = await this.fetchBulk(digest, sizeBytes);
     const codes = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
-    if (this.isWholeArray(region)) this.doubtsSettled = Math.max(this.doubtsSettled, doubts);
-    if (this.current === 'needs-reconcile' && !this.isReconcileDue) this.setState('ready', 'the cells were read');
+    if (this.isWholeArray(region)) this.reconciliation.cellsRead(unknown);
     return { codes, saturatedCells, operationNanoseconds };
   }
 
@@ -233,24 +244,65 @@ export class Device {
     return this.request('resetCells', { cellsSha256, ...pulse }, { timeoutMilliseconds: longMilliseconds, onProgress: cellProgress(onProgress) });
   }
 
-  /** Bias off, now. The device refuses effectful methods until its controller is restarted. */
-  emergencyStop(): void {
-    this.session?.emergencyStop();
+  /**
+   * Bias off, now, past everything that waits; where there is no line, first thing when there is one. The device refuses what energises the array until
+   * its controller is restarted.
+   * @returns whether the board has answered; one of protocol 1 never does
+   */
+  emergencyStop(): Promise<boolean> {
+    return this.connection.emergencyStop();
+  }
+
+  /**
+   * Starts the controller anew, which ends an ESTOP. Everything but the chip is forgotten over there.
+   * @throws MacroError DEVICE_BUSY while a request that changes the array is under way
+   */
+  async restartController(): Promise<HelloAck> {
+    const before = this.connection.identity?.bootId;
+    await this.request('restart', {}, { timeoutMilliseconds: quickMilliseconds });
+    const deadline = this.options.clock.nowMicroseconds() + restartMilliseconds * 1000;
+    this.connection.drop(new MacroError('DEVICE_LOST', 'the controller restarts'));
+    for (;;) {
+      const left = (deadline - this.options.clock.nowMicroseconds()) / 1000;
+      if (left <= 0) throw new MacroError('DEVICE_UNREACHABLE', `${this.options.name} has not restarted within ${restartMilliseconds} ms`);
+      const identity = await this.whenReady(left);
+      if (before === undefined || Buffer.compare(identity.bootId, before) !== 0) return identity;
+      // It was quicker to answer than to restart.
+      this.connection.drop(new MacroError('DEVICE_LOST', 'the controller has not restarted yet'));
+    }
+  }
+
+  /** The board's own integer arithmetic on numbers of ours: shows that it rounds as NUMERICS.md says. Touches no cell. */
+  arithmetic(operation: Arithmetic): Promise<Partial<ArithmeticResult>> {
+    return this.request('arithmetic', operation, { timeoutMilliseconds: quickMilliseconds });
+  }
+
+  /** Subscribes to a stream of telemetry; a subscription to the same stream ends. It lasts over reconnects, until it or the device is closed. */
+  async subscribe(options: SubscriptionOptions, onSample: (sample: Telemetry) => void): Promise<Subscription> {
+    await this.subscriptions.get(options.stream)?.close();
+    const subscription = new Subscription(options, onSample, (ended) => this.unsubscribe(ended));
+    this.subscriptions.set(options.stream, subscription);
+    try {
+      await this.request('subscribe', subscription.begin(), { timeoutMilliseconds: quickMilliseconds });
+      return subscription;
+    } catch (error) {
+      if (this.subscriptions.get(options.stream) === subscription) this.subscriptions.delete(options.stream);
+      throw error;
+    }
   }
 
   /** Ends the connection for good. Requests that are under way fail with their outcome. */
   async close(): Promise<void> {
     if (this.current !== 'closed') {
       this.setState('closed', 'closed here');
-      this.retryTimer?.cancel();
       this.patienceTimer?.cancel();
-      this.session?.close();
-      this.failAll((request) => request.lost('DEVICE_LOST', `${this.options.name} was closed`));
+      this.queue.failAll('DEVICE_LOST', `${this.options.name} was closed`);
       for (const waiter of this.waiters) waiter.reject(new MacroError('DEVICE_UNREACHABLE', `${this.options.name} was closed`));
       this.waiters.clear();
-      this.wakeSenders();
     }
-    await this.connecting;
+    const closed = this.connection.close();
+    this.bulk.wake();
+    await closed;
   }
 
   private get isOpen(): boolean {
@@ -258,7 +310,8 @@ export class Device {
   }
 
   private isWholeArray(region: Region): boolean {
-    return region.bitLines === this.known?.geometry.bitLines && region.sourceLines === this.known.geometry.sourceLines;
+    const geometry = this.connection.identity?.geometry;
+    return region.bitLines === geometry?.bitLines && region.sourceLines === geometry.sourceLines;
   }
 
   private setState(state: DeviceState, reason: string): void {
@@ -267,86 +320,32 @@ export class Device {
     this.options.onEvent({ kind: 'state', state, reason });
   }
 
-  private connect(): void {
-    this.connecting = this.options.connect().then(
-      (channel) => this.open(channel),
-      (error: unknown) => this.lose(new MacroError('DEVICE_UNREACHABLE', error instanceof Error ? error.message : String(error), { cause: error })),
-    );
+  /** Of an open line: ready, or first to be reconciled. */
+  private settleState(whyUncertain: string, whyReady: string): void {
+    if (this.current === 'closed' || !this.connection.isOpen) return;
+    if (this.reconciliation.isDue) this.setState('needs-reconcile', whyUncertain);
+    else this.setState('ready', whyReady);
   }
 
-  private open(channel: ByteChannel): void {
-    if (this.current === 'closed') {
-      channel.attach({ data: () => undefined, drain: () => undefined, close: () => undefined });
-      channel.close();
-      return;
-    }
-    const { clock, prng, hostVersion = '', leaseEpoch = 0, frameTimeMicroseconds = 0 } = this.options;
-    this.session = new Session(channel, clock, { number: prng.nextUint32(), leaseEpoch, hostVersion, frameTimeMicroseconds }, {
-      opened: (identity) => this.opened(identity),
-      message: (message) => this.take(message),
-      room: () => this.wakeSenders(),
-      ended: (error) => this.lose(error),
-      noise: (detail) => this.options.onEvent({ kind: 'noise', detail }),
-    });
-  }
-
-  private opened(identity: HelloAck): void {
-    const before = this.known;
-    this.known = identity;
-    this.openedAtMicroseconds = this.options.clock.nowMicroseconds();
-    this.connections += 1;
-    this.attempt = 0;
+  private opened(identity: HelloAck, hasRestarted: boolean): void {
     this.lastError = undefined;
     this.patienceTimer?.cancel();
     this.patienceTimer = undefined;
-    if (before !== undefined && Buffer.compare(before.bootId, identity.bootId) !== 0) this.afterRestart(identity);
-    this.setState(this.isReconcileDue ? 'needs-reconcile' : 'ready', 'the board answered');
+    const { resetReason, bootCount } = identity;
+    if (hasRestarted) this.options.onEvent({ kind: 'restarted', resetReason, bootCount });
+    this.queue.opened(hasRestarted);
+    this.settleState('the board answered, and an outcome is unknown', 'the board answered');
     for (const waiter of this.waiters) waiter.resolve(identity);
     this.waiters.clear();
-    for (const request of this.inFlight.values()) this.transmit(request);
-    this.wakeSenders();
-    this.startWaiting();
+    for (const subscription of this.subscriptions.values()) this.renew(subscription);
+    this.bulk.wake();
   }
 
-  /** Nothing that was in flight on the old boot will be answered. */
-  private afterRestart({ resetReason, bootCount }: HelloAck): void {
-    this.options.onEvent({ kind: 'restarted', resetReason, bootCount });
-    for (const [id, request] of [...this.inFlight]) {
-      if (!request.isSent) continue;
-      this.inFlight.delete(id);
-      request.fail(request.lost('DEVICE_RESTARTED', `the controller of ${this.options.name} has restarted`));
-    }
-  }
-
-  private get isReconcileDue(): boolean {
-    return this.doubts > this.doubtsSettled;
-  }
-
-  /** Nobody knows whether a request was applied: until the cells are read nothing changes them, not even what waits already. */
-  private doubt(): void {
-    this.doubts += 1;
-    if (this.current === 'ready') this.setState('needs-reconcile', 'the outcome of a command is unknown');
-    for (const request of this.waiting.filter(({ isEffectful }) => isEffectful)) {
-      this.waiting.splice(this.waiting.indexOf(request), 1);
-      request.fail(this.unread());
-    }
-  }
-
-  private unread(): MacroError {
-    const detail = `the outcome of an earlier command on ${this.options.name} is unknown and its cells have not been read`;
-    return new MacroError('OUTCOME_UNKNOWN', detail, { outcome: 'not-applied' });
-  }
-
-  private lose(error: MacroError): void {
-    if (this.current === 'closed') return;
-    this.session = undefined;
+  private lost(error: MacroError): void {
     this.lastError = error;
     if (this.isOpen) this.setState('link-down', error.detail);
-    this.wakeSenders();
+    this.bulk.wake();
     this.startPatience();
-    const delay = backoffMilliseconds[Math.min(this.attempt, backoffMilliseconds.length - 1)];
-    this.attempt += 1;
-    this.retryTimer = this.options.clock.after(delay * 1000, () => this.connect());
   }
 
   /** Requests wait so long for a line that went away. */
@@ -357,116 +356,49 @@ export class Device {
 
   private losePatience(): void {
     if (this.isOpen) return;
-    const why = this.lastError?.detail ?? 'the line is down';
-    this.failAll((request) => request.lost('DEVICE_LOST', `${this.options.name} went away: ${why}`));
+    this.queue.failAll('DEVICE_LOST', `${this.options.name} went away: ${this.lastError?.detail ?? 'the line is down'}`);
+    this.patienceTimer = undefined;
   }
 
-  private failAll(errorOf: (request: PendingRequest) => MacroError): void {
-    const lost = [...this.inFlight.values(), ...this.waiting];
-    this.inFlight.clear();
-    this.waiting.length = 0;
-    for (const request of lost) request.fail(errorOf(request));
-  }
-
-  private request<Name extends MethodName>(method: Name, body: MethodRequests[Name], options: RequestOptions): Promise<MethodResults[Name]> {
-    const request = new PendingRequest(newRequestId(this.options.prng), method, body, options);
-    if (this.current === 'closed') request.fail(new MacroError('DEVICE_LOST', `${this.options.name} is closed`));
-    else if (options.signal?.aborted) request.fail(new MacroError('CANCELLED', `${method} was cancelled before it was sent`));
-    else if (this.isReconcileDue && request.isEffectful) request.fail(this.unread());
-    else this.enqueue(request as unknown as PendingRequest);
-    return request.result;
-  }
-
-  private enqueue(request: PendingRequest): void {
-    this.requests += 1;
-    request.onUnknown = () => this.doubt();
-    const { signal, timeoutMilliseconds } = request.options;
-    if (signal !== undefined) {
-      const abort = () => this.cancel(request);
-      signal.addEventListener('abort', abort, { once: true });
-      request.removeAbort = () => signal.removeEventListener('abort', abort);
-    }
-    request.timer = this.options.clock.after(timeoutMilliseconds * 1000, () => this.expire(request));
+  private request<Name extends MethodName>(
+    method: Name, body: MethodRequests[Name], options: RequestOptions<MethodRequests[Name]>,
+  ): Promise<MethodResults[Name]> {
+    if (this.current === 'closed') return Promise.reject(new MacroError('DEVICE_LOST', `${this.options.name} is closed`));
     if (!this.isOpen) this.startPatience();
-    this.waiting.push(request);
-    this.startWaiting();
+    return this.queue.submit(method, body, options);
   }
 
-  private startWaiting(): void {
-    const limit = Math.min(requestLimit, this.known?.limits.requestsInFlight ?? requestLimit);
-    while (this.isOpen && this.waiting.length > 0 && this.inFlight.size < limit) {
-      const request = this.waiting.shift() as PendingRequest;
-      this.inFlight.set(idText(request.id), request);
-      this.transmit(request);
-    }
+  private take({ progress, final, bulkChunk, telemetry }: DeviceMessage): void {
+    if (bulkChunk) this.bulk.take(bulkChunk);
+    if (progress) this.queue.progress(progress);
+    if (telemetry) this.takeSample(telemetry);
+    if (final) this.queue.final(final);
   }
 
-  private transmit(request: PendingRequest): void {
-    request.isSent = true;
-    const linkTime = this.known === undefined ? 0 : this.known.linkTimeMicroseconds + this.options.clock.nowMicroseconds() - this.openedAtMicroseconds;
-    const deadlineMicroseconds = linkTime + request.options.timeoutMilliseconds * 1000;
-    const { id: requestId, method, body } = request;
-    // A commit must not overtake the chunks that it closes.
-    const priority: Priority = method === 'multiply' || method === 'bulkCommit' ? 'bulk' : 'control';
-    this.session?.send({ request: { requestId, deadlineMicroseconds, leaseEpoch: this.options.leaseEpoch ?? 0, [method]: body } }, priority);
+  private takeSample(sample: Telemetry): void {
+    const stream = streams[sample.stream];
+    if (stream !== undefined) this.subscriptions.get(stream)?.take(sample);
   }
 
-  private cancel(request: PendingRequest): void {
-    const id = idText(request.id);
-    const waitingAt = this.waiting.indexOf(request);
-    if (waitingAt >= 0) this.waiting.splice(waitingAt, 1);
-    if (waitingAt >= 0 || !this.isOpen) {
-      this.inFlight.delete(id);
-      const isUnknown = request.isEffectful && request.isSent;
-      request.fail(new MacroError('CANCELLED', `${request.method} was cancelled`, { outcome: isUnknown ? 'unknown' : 'not-applied' }));
-      return;
-    }
-    // The device answers with what became of the request; that answer ends it.
-    this.session?.send({ cancel: { requestId: request.id } }, 'control');
+  private takeLog({ level, text, record }: BoardLog): void {
+    this.logRecordsDropped = record?.dropped ?? this.logRecordsDropped;
+    this.options.onEvent({ kind: 'log', level, text, droppedRecords: this.logRecordsDropped });
   }
 
-  private expire(request: PendingRequest): void {
-    const waitingAt = this.waiting.indexOf(request);
-    if (waitingAt >= 0) this.waiting.splice(waitingAt, 1);
-    this.inFlight.delete(idText(request.id));
-    request.fail(request.lost('DEADLINE_EXCEEDED', `${request.method} took longer than ${request.options.timeoutMilliseconds} ms`));
-    this.startWaiting();
+  private renew(subscription: Subscription): void {
+    this.request('subscribe', subscription.begin(), { timeoutMilliseconds: quickMilliseconds }).catch((error: unknown) => {
+      this.options.onEvent({ kind: 'noise', detail: `telemetry was not renewed: ${MacroError.from(error).message}` });
+    });
   }
 
-  private take({ progress, final, bulkChunk }: DeviceMessage): void {
-    if (bulkChunk) this.receivers.get(idText(bulkChunk.sha256))?.take(bulkChunk.offsetBytes, bulkChunk.data);
-    if (progress) this.inFlight.get(idText(progress.requestId))?.options.onProgress?.(progress);
-    if (!final) return;
-    const id = idText(final.requestId);
-    const request = this.inFlight.get(id);
-    this.inFlight.delete(id);
-    request?.finish(final);
-    this.startWaiting();
-  }
-
-  private async sendChunks(bytes: Uint8Array, digest: Uint8Array, fromBytes: number): Promise<void> {
-    const name = digest.slice(0, chunkNameBytes);
-    let at = fromBytes;
-    while (at < bytes.length) {
-      const { session } = this;
-      if (session === undefined || !this.isOpen) return; // the commit that follows says what is missing
-      session.together(() => {
-        for (; at < bytes.length && session.hasRoom; at += chunkBytes) {
-          session.send({ bulkChunk: { sha256: name, offsetBytes: at, data: bytes.subarray(at, at + chunkBytes) } }, 'bulk');
-        }
-      });
-      if (at < bytes.length && !session.hasRoom) await new Promise<void>((resolve) => this.roomWaiters.push(resolve));
-    }
-  }
-
-  private wakeSenders(): void {
-    const senders = this.roomWaiters;
-    this.roomWaiters = [];
-    for (const wake of senders) wake();
+  private async unsubscribe(subscription: Subscription): Promise<void> {
+    const { stream } = subscription.options;
+    if (this.subscriptions.get(stream) !== subscription) return;
+    const off = { stream: streams.indexOf(stream), policy: policies.indexOf('off'), decimation: 0, intervalMilliseconds: 0 };
+    if (this.isOpen) await this.request('subscribe', off, { timeoutMilliseconds: quickMilliseconds });
+    if (this.subscriptions.get(stream) === subscription) this.subscriptions.delete(stream);
   }
 }
-
-const chunkName = (digest: Uint8Array) => idText(digest.slice(0, chunkNameBytes));
 
 const cellProgress = (onProgress?: (progress: CellProgress) => void) => ({ cells }: { cells?: CellProgress | null }) => {
   if (cells) onProgress?.(cells);

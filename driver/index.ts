@@ -7,9 +7,12 @@ import { connectTcp } from './transport-tcp.js';
 
 export { type Address, formatAddress, parseAddress } from './address.js';
 export { Device, type DeviceEvent, type DeviceState, type DeviceStatistics } from './device.js';
+export { MemoryRequestLog, type LoggedRequest, type RequestLog } from './request-log.js';
+export type { Subscription, SubscriptionOptions, TelemetryAccount } from './subscription.js';
 export { type ResetPulse, resetEnvelope } from './envelope.js';
 export type {
-  Converter, EarlyStop, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Region, ResetCellsResult, RunResult, Snapshot, Status, TimestepResult,
+  Arithmetic, ArithmeticResult, Converter, EarlyStop, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Region, ResetCellsResult, RunResult,
+  Snapshot, Status, Telemetry, TimestepResult,
 } from '../proto/message.js';
 
 /** Bits of the longest frame on a serial line, 10 a byte. */

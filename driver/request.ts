@@ -20,24 +20,35 @@ export function newRequestId(prng: Prng): Uint8Array {
 
 export const idText = (id: Uint8Array): string => Buffer.from(id).toString('hex');
 
-export interface RequestOptions {
+/** What an answer says of the state that its request would have changed. */
+export const outcomeOf = ({ failure }: Final): Outcome => (failure ? (outcomes[failure.outcome] ?? 'unknown') : 'applied');
+
+export interface RequestOptions<Body = unknown> {
   readonly onProgress?: (progress: Progress) => void;
   readonly signal?: AbortSignal;
   readonly timeoutMilliseconds: number;
+  /** When something last came that belongs to the request: its time runs from there. */
+  readonly activeAtMicroseconds?: () => number;
+  /** What to ask for when the request is sent again, where part of it has been done. */
+  readonly renewed?: () => Body;
 }
 
 /** One request from the moment that it has an id until it has an outcome. */
 export class PendingRequest<Name extends MethodName = MethodName> {
   isSent = false;
+  isCancelled = false;
+  /** Its time is over, and the device has been asked to end it. */
+  isExpired = false;
   timer: Timer | undefined;
   removeAbort: (() => void) | undefined;
-  /** Called before anybody else learns that nobody knows whether the request was applied. */
-  onUnknown: (() => void) | undefined;
   readonly result: Promise<MethodResults[Name]>;
   private resolve!: (result: MethodResults[Name]) => void;
   private reject!: (error: MacroError) => void;
 
-  constructor(readonly id: Uint8Array, readonly method: Name, readonly body: MethodRequests[Name], readonly options: RequestOptions) {
+  constructor(
+    readonly id: Uint8Array, readonly method: Name, readonly body: MethodRequests[Name], readonly options: RequestOptions<MethodRequests[Name]>,
+    readonly expiresAtMicroseconds: number,
+  ) {
     this.result = new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;
@@ -48,26 +59,40 @@ export class PendingRequest<Name extends MethodName = MethodName> {
     return methodEffects[this.method] === 'effectful';
   }
 
-  /** Ends the request with what the device said. */
-  finish(final: Final): void {
+  /** Ends the request with what the device said. @returns what is known of its effect */
+  finish(final: Final): Outcome {
     this.release();
     const answer = final[this.method];
-    if (final.failure) this.fail(errorOf(final.failure));
-    else if (answer === undefined || answer === null) this.fail(this.lost('PROTOCOL_VIOLATION', `the answer to ${this.method} holds none`));
-    else this.resolve(answer as unknown as MethodResults[Name]);
+    if (final.failure) {
+      this.reject(this.isExpired ? this.late(final.failure) : errorOf(final.failure));
+      return outcomeOf(final);
+    }
+    if (answer === undefined || answer === null) {
+      const error = this.lost('PROTOCOL_VIOLATION', `the answer to ${this.method} holds none`);
+      this.reject(error);
+      return error.outcome;
+    }
+    this.resolve(answer as unknown as MethodResults[Name]);
+    return 'applied';
   }
 
   /** Ends the request without an answer. Where it may have been applied, that is what the error says. */
   fail(error: MacroError): void {
     this.release();
-    if (error.outcome === 'unknown') this.onUnknown?.();
     this.reject(error);
   }
 
   /** The error of a request whose answer will not come: a pure one changed nothing, an effectful one that was sent is unknown. */
-  lost(code: 'DEVICE_LOST' | 'DEVICE_RESTARTED' | 'DEADLINE_EXCEEDED' | 'PROTOCOL_VIOLATION', detail: string): MacroError {
+  lost(code: 'DEVICE_LOST' | 'DEVICE_RESTARTED' | 'DEADLINE_EXCEEDED' | 'PROTOCOL_VIOLATION' | 'CANCELLED', detail: string): MacroError {
     if (!this.isEffectful || !this.isSent) return new MacroError(code, detail, { outcome: 'not-applied' });
     return new MacroError('OUTCOME_UNKNOWN', `${detail} while ${this.method} was under way`, { outcome: 'unknown' });
+  }
+
+  /** A request that the device has ended because we asked it to when its time was over. */
+  private late({ code, detail, outcome }: Failure): MacroError {
+    if (code !== 'CANCELLED') return errorOf({ code, detail, outcome });
+    const why = `${this.method} took longer than ${this.options.timeoutMilliseconds} ms`;
+    return new MacroError('DEADLINE_EXCEEDED', why, { outcome: outcomes[outcome] ?? 'unknown' });
   }
 
   private release(): void {

@@ -2,7 +2,8 @@ import { decodeCobs, encodeCobs, encodedLength } from './cobs.js';
 import { crc32c } from './crc32c.js';
 import { headerBytes, maximumFrameBytes, maximumPayloadBytes } from './limits.js';
 
-export const protocolVersion = 1;
+/** Byte 0 of every frame. It changes only if frames themselves do; what messages mean is agreed in HELLO (version.ts). */
+export const framingVersion = 1;
 
 /** In the order of their numbers on the wire. */
 export const frameTypes = ['HELLO', 'HELLO_ACK', 'RESET', 'DATA', 'ACK', 'DATAGRAM', 'LOG', 'ESTOP'] as const;
@@ -27,15 +28,19 @@ export interface Frame {
 
 const checksumBytes = 4;
 const rawLimit = maximumFrameBytes + checksumBytes;
-const wireLimit = encodedLength(rawLimit);
+/** Bytes that the longest frame takes on the line, with its delimiters. */
+export const maximumWireBytes = encodedLength(rawLimit) + 2;
+const wireLimit = maximumWireBytes - 2;
 const scratch = new Uint8Array(rawLimit);
 const scratchView = new DataView(scratch.buffer);
 
 /**
- * A frame as bytes on the line: 00 | COBS(header ‖ payload ‖ CRC-32C) | 00. All fields are little-endian.
+ * Writes a frame as it stands on the line: 00 | COBS(header ‖ payload ‖ CRC-32C) | 00. All fields are little-endian.
+ * @param target has room for `maximumWireBytes` from `at` on
+ * @returns the index behind the last byte written
  * @throws RangeError where the payload is longer than a frame holds
  */
-export function encodeFrame(frame: Frame): Uint8Array {
+export function writeFrame(frame: Frame, target: Uint8Array, at: number): number {
   const { payload } = frame;
   if (payload.length > maximumPayloadBytes) throw new RangeError(`a payload of ${payload.length} bytes; the limit is ${maximumPayloadBytes}`);
   scratch[0] = frame.version;
@@ -49,14 +54,21 @@ export function encodeFrame(frame: Frame): Uint8Array {
   scratch.set(payload, headerBytes);
   const checked = headerBytes + payload.length;
   scratchView.setUint32(checked, crc32c(scratch, 0, checked), true);
-  const wire = new Uint8Array(encodedLength(checked + checksumBytes) + 2);
-  const end = encodeCobs(scratch, checked + checksumBytes, wire, 1);
-  wire[end] = 0;
-  return wire.subarray(0, end + 1);
+  target[at] = 0;
+  const end = encodeCobs(scratch, checked + checksumBytes, target, at + 1);
+  target[end] = 0;
+  return end + 1;
+}
+
+/** A frame as bytes on the line. @throws RangeError where the payload is longer than a frame holds */
+export function encodeFrame(frame: Frame): Uint8Array {
+  const wire = new Uint8Array(maximumWireBytes);
+  return wire.slice(0, writeFrame(frame, wire, 0));
 }
 
 /** Why bytes between two delimiters were no frame. Noise on the line, never an exception. */
-export type DiscardReason = 'crc' | 'cobs' | 'too-long' | 'too-short' | 'version' | 'type';
+export const discardReasons = ['crc', 'cobs', 'too-long', 'too-short', 'version', 'type'] as const;
+export type DiscardReason = (typeof discardReasons)[number];
 export interface Discarded {
   readonly reason: DiscardReason;
   readonly bytes: number;
@@ -111,7 +123,7 @@ export class FrameDecoder {
     if (rawLength > rawLimit) return discard('too-long');
     const checked = rawLength - checksumBytes;
     if (crc32c(this.raw, 0, checked) !== this.view.getUint32(checked, true)) return discard('crc');
-    if (this.raw[0] !== protocolVersion) return discard('version');
+    if (this.raw[0] !== framingVersion) return discard('version');
     const type = frameTypes[this.raw[1]];
     if (type === undefined) return discard('type');
     return { frame: this.frameOf(type, checked) };

@@ -1,5 +1,5 @@
-import { type Frame, protocolVersion } from './frame.js';
-import { maximumPayloadBytes, maximumWindowFrames } from './limits.js';
+import { type Frame, framingVersion } from './frame.js';
+import { headerBytes, maximumFrameBytes, maximumPayloadBytes, maximumWindowFrames } from './limits.js';
 import { RoundTrip } from './round-trip.js';
 
 /** Lower goes first. ESTOP is not among them: it is a frame of its own and waits for nothing. */
@@ -16,25 +16,44 @@ export interface LinkOptions {
   readonly peerCreditBytes: number;
   /** Time of the longest frame on the line, where its speed is known. */
   readonly frameTimeMicroseconds?: number;
+  /** Asked for a message of telemetry when nothing else waits. */
+  readonly pull?: () => Uint8Array | undefined;
+}
+
+export interface QueueDepth {
+  readonly messages: number;
+  readonly bytes: number;
 }
 
 export interface LinkStatistics {
-  framesSent: number;
-  framesReceived: number;
-  retransmissions: number;
-  fastRetransmissions: number;
-  duplicates: number;
-  outOfWindow: number;
-  bytesSent: number;
-  bytesReceived: number;
-  roundTripMicroseconds: number | undefined;
+  readonly framesSent: number;
+  readonly framesReceived: number;
+  readonly retransmissions: number;
+  /** Retransmissions by evidence; the rest of `retransmissions` are by timeout. */
+  readonly fastRetransmissions: number;
+  readonly timeouts: number;
+  readonly duplicates: number;
+  readonly outOfWindow: number;
+  /** Of payloads, repeated ones counted each time. */
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Smoothed, without the time that frames waited here. */
+  readonly roundTripMicroseconds: number | undefined;
+  readonly queued: Readonly<Record<Priority, QueueDepth>>;
+  readonly inFlightFrames: number;
+  readonly inFlightBytes: number;
 }
 
 interface InFlight {
   readonly sequence: number;
   readonly payload: Uint8Array;
-  sentAtMicroseconds: number;
+  /** Counts transmissions of the link; of this frame's first. */
+  readonly firstOrder: number;
+  order: number;
   transmissions: number;
+  handedOverAtMicroseconds: number;
+  /** When its last byte leaves, where the line's speed is known: behind what was handed over before. */
+  leavesAtMicroseconds: number;
   isAcknowledged: boolean;
   isDue: boolean;
 }
@@ -42,35 +61,46 @@ interface InFlight {
 const sequenceSpan = 0x10000;
 /** How far `later` is ahead of `earlier` on the circle of sequence numbers. */
 const ahead = (later: number, earlier: number) => (later - earlier) & (sequenceSpan - 1);
+/** Whether a sequence number lies behind another. */
+const isBehind = (sequence: number, other: number) => ahead(sequence, other) >= sequenceSpan / 2;
 
-/** Timeouts in a row of one frame after which the line is dead. */
+/** Timeouts in a row after which the line is dead. */
 const timeoutLimit = 8;
-/** Later frames that must have arrived before a missing one is sent again at once. */
-const fastRetransmitAfter = 2;
+const largestCredit = 0xffff;
+const noPayload = new Uint8Array(0);
 
 /**
  * Both directions of one session's reliable messages: selective repeat with cumulative and selective acknowledgement, a window, byte credits,
- * retransmission by timeout and, once a round trip, by evidence. Pure: it is told the time, and asked for the next frame.
+ * retransmission by timeout and by evidence. Pure: it is told the time, and asked for the next frame.
  */
 export class Link {
   state: 'open' | 'down' = 'open';
-  readonly statistics: LinkStatistics = {
-    framesSent: 0, framesReceived: 0, retransmissions: 0, fastRetransmissions: 0, duplicates: 0, outOfWindow: 0, bytesSent: 0, bytesReceived: 0,
-    roundTripMicroseconds: undefined,
-  };
 
+  private readonly counts = {
+    framesSent: 0, framesReceived: 0, retransmissions: 0, fastRetransmissions: 0, timeouts: 0, duplicates: 0, outOfWindow: 0, bytesSent: 0,
+    bytesReceived: 0,
+  };
   private readonly queues: Record<Priority, Uint8Array[]> = { control: [], bulk: [], telemetry: [] };
-  private queued = 0;
+  private readonly queuedBytesOf: Record<Priority, number> = { control: 0, bulk: 0, telemetry: 0 };
   private readonly inFlight: InFlight[] = [];
   private inFlightBytes = 0;
+  private dueFrames = 0;
   private nextSequence = 0;
+  private nextOrder = 0;
   private readonly roundTrip: RoundTrip;
+  private readonly byteTimeMicroseconds: number;
+  private lineFreeAtMicroseconds = 0;
   private peerCreditBytes: number;
-  private fastRetransmitAllowedAtMicroseconds = 0;
+  /** The newest `acknowledge` of the peer: an older frame that a line delivers late says nothing of its credit. */
+  private peerExpects = 0;
   private timeoutsInARow = 0;
+  /** Orders of the two transmissions last sent of those that are known to have arrived. */
+  private newestArrived = -1;
+  private secondNewestArrived = -1;
 
   private expected = 0;
   private readonly held = new Map<number, Uint8Array>();
+  private heldBytes = 0;
   private isAcknowledgementDue = false;
 
   constructor(private readonly options: LinkOptions) {
@@ -78,30 +108,42 @@ export class Link {
       throw new RangeError(`a window of ${options.windowFrames} frames; the range is 1 to ${maximumWindowFrames}`);
     }
     this.roundTrip = new RoundTrip(options.frameTimeMicroseconds ?? 0);
+    this.byteTimeMicroseconds = (options.frameTimeMicroseconds ?? 0) / maximumFrameBytes;
     this.peerCreditBytes = options.peerCreditBytes;
+  }
+
+  get statistics(): LinkStatistics {
+    const depth = (priority: Priority) => ({ messages: this.queues[priority].length, bytes: this.queuedBytesOf[priority] });
+    return {
+      ...this.counts,
+      roundTripMicroseconds: this.roundTrip.smoothedMicroseconds,
+      queued: { control: depth('control'), bulk: depth('bulk'), telemetry: depth('telemetry') },
+      inFlightFrames: this.inFlight.reduce((count, { isAcknowledged }) => count + (isAcknowledged ? 0 : 1), 0),
+      inFlightBytes: this.inFlightBytes,
+    };
   }
 
   /** Bytes that were sent to the link and have not been transmitted yet. */
   get queuedBytes(): number {
-    return this.queued;
+    return this.queuedBytesOf.control + this.queuedBytesOf.bulk + this.queuedBytesOf.telemetry;
   }
 
   /** Whether everything that was sent has been acknowledged. */
   get isIdle(): boolean {
-    return this.queued === 0 && this.inFlight.length === 0;
+    return this.queuedBytes === 0 && this.inFlight.length === 0;
   }
 
   /** Queues one message. Messages of one priority arrive in the order in which they were sent. */
   send(payload: Uint8Array, priority: Priority): void {
     if (payload.length > maximumPayloadBytes) throw new RangeError(`a message of ${payload.length} bytes; the limit is ${maximumPayloadBytes}`);
     this.queues[priority].push(payload);
-    this.queued += payload.length;
+    this.queuedBytesOf[priority] += payload.length;
   }
 
   /** Takes in a DATA or ACK frame of this session. @returns the messages that are complete now, in order */
   receive(frame: Frame, nowMicroseconds: number): Uint8Array[] {
-    this.statistics.framesReceived += 1;
-    this.statistics.bytesReceived += frame.payload.length;
+    this.counts.framesReceived += 1;
+    this.counts.bytesReceived += frame.payload.length;
     this.takeAcknowledgement(frame, nowMicroseconds);
     return frame.type === 'DATA' ? this.takeData(frame) : [];
   }
@@ -110,138 +152,181 @@ export class Link {
   transmit(nowMicroseconds: number): Frame | undefined {
     this.expire(nowMicroseconds);
     if (this.state === 'down') return undefined;
-    const again = this.inFlight.find(({ isDue }) => isDue);
+    const again = this.dueFrames === 0 ? undefined : this.inFlight.find(({ isDue }) => isDue);
     if (again !== undefined) return this.retransmit(again, nowMicroseconds);
     const payload = this.nextPayload();
     if (payload !== undefined) return this.transmitNew(payload, nowMicroseconds);
-    return this.isAcknowledgementDue ? this.frame('ACK', 0, new Uint8Array(0)) : undefined;
+    return this.isAcknowledgementDue ? this.frame('ACK', 0, noPayload, nowMicroseconds) : undefined;
   }
 
   /** When `transmit` must be called again at the latest, even if nothing arrives. */
   get nextTimeoutMicroseconds(): number | undefined {
-    const oldest = this.inFlight.find(({ isAcknowledged }) => !isAcknowledged);
-    return oldest === undefined || this.state === 'down' ? undefined : oldest.sentAtMicroseconds + this.roundTrip.timeoutMicroseconds;
+    if (this.state === 'down') return undefined;
+    let first = Number.POSITIVE_INFINITY;
+    for (const { isAcknowledged, leavesAtMicroseconds } of this.inFlight) {
+      if (!isAcknowledged && leavesAtMicroseconds < first) first = leavesAtMicroseconds;
+    }
+    return first === Number.POSITIVE_INFINITY ? undefined : first + this.roundTrip.timeoutMicroseconds;
   }
 
-  private frame(type: 'DATA' | 'ACK', sequence: number, payload: Uint8Array): Frame {
+  private frame(type: 'DATA' | 'ACK', sequence: number, payload: Uint8Array, nowMicroseconds: number): Frame {
     this.isAcknowledgementDue = false;
-    this.statistics.framesSent += 1;
-    this.statistics.bytesSent += payload.length;
+    this.counts.framesSent += 1;
+    this.counts.bytesSent += payload.length;
+    const lineBytes = headerBytes + payload.length;
+    this.lineFreeAtMicroseconds = Math.max(nowMicroseconds, this.lineFreeAtMicroseconds) + lineBytes * this.byteTimeMicroseconds;
     const { session, receiveBytes } = this.options;
-    let heldBytes = 0;
-    for (const held of this.held.values()) heldBytes += held.length;
-    const credit = Math.min(0xffff, receiveBytes - heldBytes);
-    return { version: protocolVersion, type, flags: 0, session, sequence, acknowledge: this.expected, selective: this.selective(), credit, payload };
+    const credit = Math.max(0, Math.min(largestCredit, receiveBytes - this.heldBytes));
+    return { version: framingVersion, type, flags: 0, session, sequence, acknowledge: this.expected, selective: this.selective(), credit, payload };
   }
 
   private selective(): number {
     let bits = 0;
-    for (const sequence of this.held.keys()) {
-      const distance = ahead(sequence, this.expected) - 1;
-      if (distance < 32) bits |= 1 << distance;
-    }
+    for (const sequence of this.held.keys()) bits |= 1 << (ahead(sequence, this.expected) - 1);
     return bits >>> 0;
   }
 
   private nextPayload(): Uint8Array | undefined {
     const used = this.inFlight.length === 0 ? 0 : ahead(this.nextSequence, this.inFlight[0].sequence);
     if (used >= this.options.windowFrames) return undefined;
-    const queue = priorities.map((priority) => this.queues[priority]).find(({ length }) => length > 0);
-    if (queue === undefined) return undefined;
+    const priority = priorities.find((name) => this.queues[name].length > 0) ?? this.pulled();
+    if (priority === undefined) return undefined;
+    const queue = this.queues[priority];
     // With nothing in flight one frame may always go: it is also the probe that learns of new credit.
     if (this.inFlight.length > 0 && this.inFlightBytes + queue[0].length > this.peerCreditBytes) return undefined;
-    const payload = queue.shift();
-    this.queued -= payload?.length ?? 0;
+    const payload = queue.shift() as Uint8Array;
+    this.queuedBytesOf[priority] -= payload.length;
     return payload;
+  }
+
+  private pulled(): Priority | undefined {
+    const payload = this.options.pull?.();
+    if (payload === undefined) return undefined;
+    this.send(payload, 'telemetry');
+    return 'telemetry';
   }
 
   private transmitNew(payload: Uint8Array, nowMicroseconds: number): Frame {
     const sequence = this.nextSequence;
     this.nextSequence = (sequence + 1) % sequenceSpan;
-    this.inFlight.push({ sequence, payload, sentAtMicroseconds: nowMicroseconds, transmissions: 1, isAcknowledged: false, isDue: false });
+    const frame = this.frame('DATA', sequence, payload, nowMicroseconds);
+    this.inFlight.push({
+      sequence, payload, firstOrder: this.nextOrder, order: this.nextOrder, transmissions: 1, handedOverAtMicroseconds: nowMicroseconds,
+      leavesAtMicroseconds: this.lineFreeAtMicroseconds, isAcknowledged: false, isDue: false,
+    });
+    this.nextOrder += 1;
     this.inFlightBytes += payload.length;
-    return this.frame('DATA', sequence, payload);
+    return frame;
   }
 
   private retransmit(entry: InFlight, nowMicroseconds: number): Frame {
-    entry.isDue = false;
+    const frame = this.frame('DATA', entry.sequence, entry.payload, nowMicroseconds);
+    this.setDue(entry, false);
     entry.transmissions += 1;
-    entry.sentAtMicroseconds = nowMicroseconds;
-    this.statistics.retransmissions += 1;
-    return this.frame('DATA', entry.sequence, entry.payload);
+    entry.order = this.nextOrder;
+    entry.handedOverAtMicroseconds = nowMicroseconds;
+    entry.leavesAtMicroseconds = this.lineFreeAtMicroseconds;
+    this.nextOrder += 1;
+    this.counts.retransmissions += 1;
+    return frame;
+  }
+
+  private setDue(entry: InFlight, isDue: boolean): void {
+    if (entry.isDue !== isDue) this.dueFrames += isDue ? 1 : -1;
+    entry.isDue = isDue;
   }
 
   private expire(nowMicroseconds: number): void {
     const timeout = this.nextTimeoutMicroseconds;
     if (timeout === undefined || nowMicroseconds < timeout) return;
     this.timeoutsInARow += 1;
+    this.counts.timeouts += 1;
     if (this.timeoutsInARow > timeoutLimit) {
       this.state = 'down';
       return;
     }
-    const before = this.roundTrip.timeoutMicroseconds;
-    for (const entry of this.inFlight) if (!entry.isAcknowledged && nowMicroseconds - entry.sentAtMicroseconds >= before) entry.isDue = true;
+    const patience = this.roundTrip.timeoutMicroseconds;
+    for (const entry of this.inFlight) {
+      if (!entry.isAcknowledged && nowMicroseconds - entry.leavesAtMicroseconds >= patience) this.setDue(entry, true);
+    }
     this.roundTrip.backOff();
   }
 
   private takeAcknowledgement(frame: Frame, nowMicroseconds: number): void {
+    if (isBehind(frame.acknowledge, this.peerExpects) || ahead(frame.acknowledge, this.peerExpects) > ahead(this.nextSequence, this.peerExpects)) return;
+    this.peerExpects = frame.acknowledge;
     this.peerCreditBytes = frame.credit;
     const first = this.inFlight[0];
     if (first === undefined) return;
     const cumulative = ahead(frame.acknowledge, first.sequence);
-    if (cumulative > ahead(this.nextSequence, first.sequence)) return; // acknowledges what was never sent: an old frame of a wrapped count
-    let sample: InFlight | undefined;
+    let newest: InFlight | undefined;
     for (const entry of this.inFlight) {
-      const behind = ahead(entry.sequence, first.sequence) < cumulative;
-      const distance = ahead(entry.sequence, frame.acknowledge) - 1;
-      const selected = !behind && distance >= 0 && distance < 32 && ((frame.selective >>> distance) & 1) === 1;
-      if ((!behind && !selected) || entry.isAcknowledged) continue;
-      entry.isAcknowledged = true;
-      entry.isDue = false;
-      this.inFlightBytes -= entry.payload.length;
-      this.timeoutsInARow = 0;
-      if (entry.transmissions === 1) sample = entry;
+      if (entry.isAcknowledged) continue;
+      const distance = ahead(entry.sequence, first.sequence) - cumulative - 1;
+      if (distance === -1 || (distance >= 0 && (distance > 31 || ((frame.selective >>> distance) & 1) === 0))) continue;
+      this.acknowledged(entry);
+      if (entry.transmissions === 1) newest = entry;
     }
-    if (sample !== undefined) {
-      this.roundTrip.sample(nowMicroseconds - sample.sentAtMicroseconds);
-      this.statistics.roundTripMicroseconds = this.roundTrip.smoothedMicroseconds;
-    }
+    if (newest !== undefined) this.sample(newest, nowMicroseconds);
     while (this.inFlight.length > 0 && this.inFlight[0].isAcknowledged) this.inFlight.shift();
-    this.repairGaps(nowMicroseconds);
+    this.repairGaps();
   }
 
-  /** A frame that later ones have overtaken is lost: send it again now, but not more than once a round trip. */
-  private repairGaps(nowMicroseconds: number): void {
-    let later = 0;
-    for (let index = this.inFlight.length - 1; index >= 0; index -= 1) {
-      const entry = this.inFlight[index];
-      if (entry.isAcknowledged) {
-        later += 1;
-        continue;
-      }
-      if (later < fastRetransmitAfter || entry.isDue || nowMicroseconds < this.fastRetransmitAllowedAtMicroseconds) continue;
-      if (entry.transmissions > 1 && nowMicroseconds - entry.sentAtMicroseconds < (this.roundTrip.smoothedMicroseconds ?? 0)) continue;
-      entry.isDue = true;
-      this.statistics.fastRetransmissions += 1;
+  private acknowledged(entry: InFlight): void {
+    entry.isAcknowledged = true;
+    this.setDue(entry, false);
+    this.inFlightBytes -= entry.payload.length;
+    this.timeoutsInARow = 0;
+    // Which of several transmissions has arrived cannot be told: the first is the cautious guess.
+    const order = entry.firstOrder;
+    if (order > this.newestArrived) {
+      this.secondNewestArrived = this.newestArrived;
+      this.newestArrived = order;
+    } else if (order > this.secondNewestArrived) this.secondNewestArrived = order;
+  }
+
+  /**
+   * The round trip of a frame runs from when it left: time that it spent behind others is our own. An answer to a frame that should not have left
+   * yet shows that the line is faster than it is said to be, as pseudo-terminals and USB are.
+   */
+  private sample(entry: InFlight, nowMicroseconds: number): void {
+    const early = entry.leavesAtMicroseconds - nowMicroseconds;
+    if (early > 0) {
+      this.lineFreeAtMicroseconds -= early;
+      for (const other of this.inFlight) other.leavesAtMicroseconds -= early;
     }
-    if (this.inFlight.some(({ isDue }) => isDue)) {
-      this.fastRetransmitAllowedAtMicroseconds = nowMicroseconds + (this.roundTrip.smoothedMicroseconds ?? 0);
+    const start = early > 0 ? entry.handedOverAtMicroseconds : entry.leavesAtMicroseconds;
+    this.roundTrip.sample(nowMicroseconds - start);
+  }
+
+  /** A frame is lost when two that were sent after it have arrived: it is sent again now. */
+  private repairGaps(): void {
+    if (this.inFlight.length === 0) return;
+    for (const entry of this.inFlight) {
+      if (entry.isAcknowledged || entry.isDue || entry.order >= this.secondNewestArrived) continue;
+      this.setDue(entry, true);
+      this.counts.fastRetransmissions += 1;
     }
   }
 
   private takeData(frame: Frame): Uint8Array[] {
     this.isAcknowledgementDue = true;
     const distance = ahead(frame.sequence, this.expected);
-    if (distance >= maximumWindowFrames) {
-      if (ahead(this.expected, frame.sequence) <= maximumWindowFrames) this.statistics.duplicates += 1;
-      else this.statistics.outOfWindow += 1;
+    if (distance === 0 && this.held.size === 0) {
+      this.expected = (this.expected + 1) % sequenceSpan;
+      return [frame.payload];
+    }
+    if (distance > maximumWindowFrames) {
+      if (ahead(this.expected, frame.sequence) <= maximumWindowFrames) this.counts.duplicates += 1;
+      else this.counts.outOfWindow += 1;
       return [];
     }
     if (this.held.has(frame.sequence)) {
-      this.statistics.duplicates += 1;
+      this.counts.duplicates += 1;
       return [];
     }
     this.held.set(frame.sequence, frame.payload);
+    this.heldBytes += frame.payload.length;
     return this.deliver();
   }
 
@@ -250,6 +335,7 @@ export class Link {
     for (let payload = this.held.get(this.expected); payload !== undefined; payload = this.held.get(this.expected)) {
       messages.push(payload);
       this.held.delete(this.expected);
+      this.heldBytes -= payload.length;
       this.expected = (this.expected + 1) % sequenceSpan;
     }
     return messages;

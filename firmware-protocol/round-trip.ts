@@ -31,9 +31,10 @@ export class RoundTrip {
 
   get timeoutMicroseconds(): number {
     const floor = Math.max(timeoutFloorMicroseconds, 4 * this.frameTimeMicroseconds);
+    const ceiling = Math.max(timeoutCeilingMicroseconds, 2 * floor);
     const estimate = this.smoothedMicroseconds === undefined
       ? firstTimeoutMicroseconds
       : this.smoothedMicroseconds + Math.max(granularityMicroseconds, 4 * this.variationMicroseconds);
-    return Math.min(timeoutCeilingMicroseconds, Math.max(floor, estimate) * this.backoff);
+    return Math.min(ceiling, Math.max(floor, estimate) * this.backoff);
   }
 }

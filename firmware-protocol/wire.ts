@@ -1,6 +1,6 @@
 import type { ByteChannel } from './byte-channel.js';
 import type { Clock, Timer } from './clock.js';
-import { type Discarded, encodeFrame, type Frame, FrameDecoder, type FrameType, protocolVersion } from './frame.js';
+import { type Discarded, type DiscardReason, type Frame, FrameDecoder, type FrameType, framingVersion, maximumWireBytes, writeFrame } from './frame.js';
 import { Link, type LinkOptions, type LinkStatistics, type Priority } from './link.js';
 
 export interface WireEvents {
@@ -16,14 +16,38 @@ export interface WireEvents {
   discarded(discarded: Discarded): void;
 }
 
+/** What is sent when the line has nothing better to do. It is asked, so that what waits can be replaced until the last moment. */
+export interface SpareSource {
+  /** A message of telemetry for the reliable link. */
+  message(): Uint8Array | undefined;
+  /** A frame that may get lost. */
+  frame(): { readonly type: FrameType; readonly payload: Uint8Array } | undefined;
+}
+
 export interface WireStatistics {
   readonly link: LinkStatistics | undefined;
+  readonly discarded: Readonly<Record<DiscardReason, number>>;
   readonly discardedFrames: number;
   readonly discardedBytes: number;
+  /** Everything on the line, acknowledgements, delimiters and noise included. */
+  readonly lineBytesSent: number;
+  readonly lineBytesReceived: number;
+  readonly lineFramesSent: number;
+  readonly lineFramesReceived: number;
+  /** Bytes that the port has accepted and not sent yet. */
+  readonly channelQueuedBytes: number;
 }
+
+/** Of a line that is not open. */
+export const noWireStatistics: WireStatistics = {
+  link: undefined, discarded: { crc: 0, cobs: 0, 'too-long': 0, 'too-short': 0, version: 0, type: 0 }, discardedFrames: 0, discardedBytes: 0,
+  lineBytesSent: 0, lineBytesReceived: 0, lineFramesSent: 0, lineFramesReceived: 0, channelQueuedBytes: 0,
+};
 
 /** Bytes in the channel above which frames wait in the link, where a retransmission or an urgent message can still overtake. */
 const channelHighMarkBytes = 64 * 1024;
+/** On a line whose speed is known so much time of it waits in the channel at most, and two frames: an ESTOP stands behind it. */
+const channelHighMarkMicroseconds = 20_000;
 /** Bytes in the link above which the user should wait. */
 const queueHighMarkBytes = 256 * 1024;
 const queueLowMarkBytes = 64 * 1024;
@@ -31,31 +55,49 @@ const queueLowMarkBytes = 64 * 1024;
 /** One end of a line: bytes to frames to messages and back. It is the same on the host and on the device. */
 export class Wire {
   private readonly decoder = new FrameDecoder();
+  private readonly outbox = new Uint8Array(channelHighMarkBytes + 2 * maximumWireBytes);
+  private outboxBytes = 0;
   private link: Link | undefined;
+  private spare: SpareSource | undefined;
   private session = 0;
   private timer: Timer | undefined;
   private timerAtMicroseconds = 0;
   private corks = 0;
   private isClosed = false;
   private isFull = false;
-  private discardedFrames = 0;
-  private discardedBytes = 0;
+  private highMarkBytes = channelHighMarkBytes;
+  private lastHeardMicroseconds: number;
+  private readonly discards: Record<DiscardReason, number> = { crc: 0, cobs: 0, 'too-long': 0, 'too-short': 0, version: 0, type: 0 };
+  private readonly counts = { discardedFrames: 0, discardedBytes: 0, lineBytesSent: 0, lineBytesReceived: 0, lineFramesSent: 0, lineFramesReceived: 0 };
 
   constructor(private readonly channel: ByteChannel, private readonly clock: Clock, private readonly events: WireEvents) {
+    this.lastHeardMicroseconds = clock.nowMicroseconds();
     channel.attach({ data: (bytes) => this.read(bytes), drain: () => this.pump(), close: (reason) => this.fail(reason) });
   }
 
   /** Opens the reliable link of a session; an earlier one is forgotten with all that it held. */
-  open(options: LinkOptions): void {
+  open(options: LinkOptions, spare?: SpareSource): void {
     this.session = options.session;
-    this.link = new Link(options);
+    this.spare = spare;
+    this.link = new Link(spare === undefined ? options : { ...options, pull: () => spare.message() });
     this.isFull = false;
+    this.lastHeardMicroseconds = this.clock.nowMicroseconds();
+    const { frameTimeMicroseconds = 0 } = options;
+    const frames = frameTimeMicroseconds === 0 ? Number.POSITIVE_INFINITY : Math.max(2, channelHighMarkMicroseconds / frameTimeMicroseconds);
+    this.highMarkBytes = Math.min(channelHighMarkBytes, frames * maximumWireBytes);
+  }
+
+  /** Forgets the session that is open. The line stays. */
+  abandon(): void {
+    this.link = undefined;
+    this.spare = undefined;
   }
 
   /** Sends a frame past window and queue: handshakes, RESET, ESTOP, datagrams and logs. */
   sendFrame(type: FrameType, session: number, payload: Uint8Array): void {
     if (this.isClosed) return;
-    this.channel.write(encodeFrame({ version: protocolVersion, type, flags: 0, session, sequence: 0, acknowledge: 0, selective: 0, credit: 0, payload }));
+    this.put({ version: framingVersion, type, flags: 0, session, sequence: 0, acknowledge: 0, selective: 0, credit: 0, payload });
+    this.flush();
   }
 
   /** Queues a message of the open session; without one it is dropped, as the line would drop it. */
@@ -77,12 +119,22 @@ export class Wire {
     }
   }
 
+  /** The spare source has something to send. */
+  wake(): void {
+    this.pump();
+  }
+
   get hasRoom(): boolean {
     return !this.isFull;
   }
 
+  /** When the last valid frame of the open session arrived, or the session was opened. */
+  get heardAtMicroseconds(): number {
+    return this.lastHeardMicroseconds;
+  }
+
   get statistics(): WireStatistics {
-    return { link: this.link?.statistics, discardedFrames: this.discardedFrames, discardedBytes: this.discardedBytes };
+    return { link: this.link?.statistics, discarded: { ...this.discards }, ...this.counts, channelQueuedBytes: this.channel.queuedBytes };
   }
 
   /** Closes the channel; `down` is not called. */
@@ -94,6 +146,7 @@ export class Wire {
   }
 
   private read(bytes: Uint8Array): void {
+    this.counts.lineBytesReceived += bytes.length;
     this.together(() => {
       for (const decoded of this.decoder.push(bytes)) {
         if (this.isClosed) return;
@@ -104,19 +157,23 @@ export class Wire {
   }
 
   private discard(discarded: Discarded): void {
-    this.discardedFrames += 1;
-    this.discardedBytes += discarded.bytes;
+    this.counts.discardedFrames += 1;
+    this.counts.discardedBytes += discarded.bytes;
+    this.discards[discarded.reason] += 1;
     this.events.discarded(discarded);
   }
 
   private take(frame: Frame): void {
-    const isOurs = this.link !== undefined && frame.session === this.session && (frame.type === 'DATA' || frame.type === 'ACK');
-    if (!isOurs || this.link === undefined) {
+    const { link } = this;
+    this.counts.lineFramesReceived += 1;
+    const isOurs = link !== undefined && frame.session === this.session;
+    const now = this.clock.nowMicroseconds();
+    if (isOurs) this.lastHeardMicroseconds = now;
+    if (!isOurs || (frame.type !== 'DATA' && frame.type !== 'ACK')) {
       this.events.frame(frame);
       return;
     }
-    const { link } = this;
-    for (const message of link.receive(frame, this.clock.nowMicroseconds())) {
+    for (const message of link.receive(frame, now)) {
       if (this.isClosed || this.link !== link) return;
       this.events.message(message);
     }
@@ -126,22 +183,37 @@ export class Wire {
     const { link } = this;
     if (link === undefined || this.isClosed || this.corks > 0) return;
     const now = this.clock.nowMicroseconds();
-    const frames: Uint8Array[] = [];
-    let bytes = this.channel.queuedBytes;
-    while (bytes < channelHighMarkBytes) {
+    const room = this.highMarkBytes - this.channel.queuedBytes;
+    while (this.outboxBytes < room) {
       const frame = link.transmit(now);
       if (frame === undefined) break;
-      const encoded = encodeFrame(frame);
-      frames.push(encoded);
-      bytes += encoded.length;
+      this.put(frame);
     }
-    if (frames.length > 0) this.channel.write(frames.length === 1 ? frames[0] : joined(frames));
+    while (this.outboxBytes < room) {
+      const frame = this.spare?.frame();
+      if (frame === undefined) break;
+      this.put({ ...frame, version: framingVersion, flags: 0, session: this.session, sequence: 0, acknowledge: 0, selective: 0, credit: 0 });
+    }
+    this.flush();
     if (link.state === 'down') this.fail('no answer to retransmissions');
     else this.watch(link, now);
     if (this.isFull && link.queuedBytes < queueLowMarkBytes && !this.isClosed) {
       this.isFull = false;
       this.events.room();
     }
+  }
+
+  private put(frame: Frame): void {
+    this.outboxBytes = writeFrame(frame, this.outbox, this.outboxBytes);
+    this.counts.lineFramesSent += 1;
+  }
+
+  private flush(): void {
+    if (this.outboxBytes === 0) return;
+    const bytes = this.outbox.slice(0, this.outboxBytes);
+    this.outboxBytes = 0;
+    this.counts.lineBytesSent += bytes.length;
+    this.channel.write(bytes);
   }
 
   /** Keeps one timer for the link. It may fire early and find nothing to do, so that it need not be moved with each frame. */
@@ -163,14 +235,4 @@ export class Wire {
     this.channel.close();
     this.events.down(reason);
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

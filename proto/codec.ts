@@ -1,6 +1,6 @@
 import { maximumBulkBytes, maximumPayloadBytes } from '../firmware-protocol/limits.js';
 import { macro } from './generated/macro.js';
-import type { DeviceMessage, Hello, HelloAck, HostMessage, Program, Snapshot } from './message.js';
+import type { DeviceMessage, Hello, HelloAck, HostMessage, LogRecord, Program, Snapshot } from './message.js';
 
 /** A message, or why the bytes are none. Decoders never throw: what comes from the line is data. */
 export type Result<Message> = { readonly ok: true; readonly value: Message } | { readonly ok: false; readonly reason: string };
@@ -43,11 +43,13 @@ const { v1 } = macro;
 
 const isHelloAck = ({ geometry, limits, converter, bootId }: HelloAck) => Boolean(geometry) && Boolean(limits) && Boolean(converter) && bootId.length === 8;
 const isHostMessage = ({ request, cancel, bulkChunk }: HostMessage) => Boolean(request ?? cancel ?? bulkChunk);
-const isDeviceMessage = ({ accepted, progress, final, bulkChunk }: DeviceMessage) => Boolean(accepted ?? progress ?? final ?? bulkChunk);
+const isDeviceMessage = ({ accepted, progress, final, bulkChunk, telemetry }: DeviceMessage) =>
+  Boolean(accepted ?? progress ?? final ?? bulkChunk ?? telemetry);
 
 export const helloCodec = codec<Hello>('Hello', v1.Hello, maximumPayloadBytes);
 export const helloAckCodec = codec<HelloAck>('HelloAck', v1.HelloAck, maximumPayloadBytes, isHelloAck);
 export const hostMessageCodec = codec<HostMessage>('HostMessage', v1.HostMessage, maximumPayloadBytes, isHostMessage);
 export const deviceMessageCodec = codec<DeviceMessage>('DeviceMessage', v1.DeviceMessage, maximumPayloadBytes, isDeviceMessage);
+export const logRecordCodec = codec<LogRecord>('LogRecord', v1.LogRecord, maximumPayloadBytes);
 export const programCodec = codec<Program>('Program', v1.Program, maximumBulkBytes);
 export const snapshotCodec = codec<Snapshot>('Snapshot', v1.Snapshot, maximumBulkBytes);

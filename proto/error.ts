@@ -49,6 +49,7 @@ export const errorTable = {
   DEVICE_RESTARTED: entry('device', 503, 'Check the power of the board; read the cells before the next pulse'),
   DEVICE_STOPPED: entry('device', 409, 'ESTOP is in force: find out why, then restart the controller'),
   DEVICE_BUSY: entry('device', 429, 'Wait until a request has ended'),
+  HOST_SILENT: entry('device', 504, 'Find out why the host or the line was silent, read the cells and submit again'),
   PROTOCOL_UNSUPPORTED: entry('device', 502, 'Update the firmware or this service so that their protocol versions meet'),
   PROTOCOL_VIOLATION: entry('device', 502, 'Report it with a capture of the line: one end does not follow PROTOCOL.md'),
   METHOD_UNSUPPORTED: entry('device', 501, 'Use a device that declares this capability'),

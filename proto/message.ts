@@ -11,6 +11,8 @@ export interface Hello {
   creditBytes: number;
   leaseEpoch: number;
   capabilities: string[];
+  /** 0: as the board likes. */
+  deadManMilliseconds: number;
 }
 
 export interface Geometry { bitLines: number; sourceLines: number; cellUnitNanosiemens: number }
@@ -38,11 +40,34 @@ export interface HelloAck {
   leaseEpoch: number;
   profile: string;
   linkTimeMicroseconds: number;
+  /** The range of the board; both 0 where it knows protocol 1 only. */
+  protocolMinimum: number;
+  protocolMaximum: number;
+  deadManMilliseconds: number;
 }
+
+/** In the order of their numbers on the wire. */
+export const logLevels = ['debug', 'info', 'warning', 'error'] as const;
+export interface LogRecord { sequence: number; linkTimeMicroseconds: number; level: number; text: string; dropped: number }
 
 export interface Region { firstBitLine: number; bitLines: number; firstSourceLine: number; sourceLines: number }
 export interface Drive { position: number; plane: number; lines: Uint8Array }
 export interface EarlyStop { thresholdQ24: number; confidence: Scale }
+
+/** In the order of their numbers on the wire. */
+export const streams = ['status', 'timestep', 'link'] as const;
+export const policies = ['off', 'lossless', 'latest', 'decimate'] as const;
+export type Stream = (typeof streams)[number];
+export type Policy = (typeof policies)[number];
+
+/** The board's own numerics on numbers of the host; one of them is set. */
+export interface ArithmeticOperations {
+  scale: { by: Scale; values: number[] };
+  convert: { gainQ20: number; offset: number; sums: number[]; noise_256: number[] };
+  neuron: { neuron: Neuron; membranes: number[]; spikes: Uint8Array; currents: number[] };
+  gate: { confidence: Scale; outputs: number; membranes: number[] };
+}
+export type Arithmetic = { [Name in keyof ArithmeticOperations]?: ArithmeticOperations[Name] | null };
 
 /** What each method takes. */
 export interface MethodRequests {
@@ -61,6 +86,9 @@ export interface MethodRequests {
   };
   readCells: { region: Region; averages: number };
   resetCells: { cellsSha256: Uint8Array; amplitudeMillivolts: number; widthNanoseconds: number };
+  subscribe: { stream: number; policy: number; decimation: number; intervalMilliseconds: number };
+  arithmetic: Arithmetic;
+  restart: Record<string, never>;
 }
 
 export interface BulkState { sha256: Uint8Array; offsetBytes: number; sizeBytes: number; committed: boolean }
@@ -71,6 +99,7 @@ export interface Status {
 export interface RunResult { timesteps: number; stoppedEarly: boolean; prediction: number; operationNanoseconds: number; energyFemtojoules: number }
 export interface MultiplyResult { codes: Uint8Array; saturations: number; operationNanoseconds: number; energyFemtojoules: number }
 export interface ReadCellsResult { sha256: Uint8Array; sizeBytes: number; saturatedCells: number; operationNanoseconds: number }
+export interface ArithmeticResult { values: number[]; membranes: number[]; spikes: Uint8Array; confidenceQ24: number[]; prediction: number }
 export interface ResetCellsResult { pulses: number; cells: number; arrayState: Uint8Array; operationNanoseconds: number }
 
 /** What each method answers. */
@@ -87,6 +116,9 @@ export interface MethodResults {
   multiply: MultiplyResult;
   readCells: ReadCellsResult;
   resetCells: ResetCellsResult;
+  subscribe: { stream: number; policy: number };
+  arithmetic: Partial<ArithmeticResult>;
+  restart: Record<string, never>;
 }
 
 export type MethodName = keyof MethodRequests;
@@ -114,12 +146,22 @@ export type Final = {
   failure?: Failure | null;
 } & { [Name in MethodName]?: MethodResults[Name] | null };
 
+export interface LinkReport {
+  framesSent: number; framesReceived: number; retransmissions: number; duplicates: number; discardedChecksum: number; discardedCobs: number;
+  discardedLength: number; discardedKind: number; roundTripMicroseconds: number; queuedBytes: number;
+}
+export interface Telemetry {
+  stream: number; sequence: number; linkTimeMicroseconds: number; dropped: number; status?: Status | null; timestep?: TimestepResult | null;
+  link?: LinkReport | null;
+}
+
 export interface HostMessage { request?: Request | null; cancel?: { requestId: Uint8Array } | null; bulkChunk?: BulkChunk | null }
 export interface DeviceMessage {
   accepted?: { requestId: Uint8Array } | null;
   progress?: Progress | null;
   final?: Final | null;
   bulkChunk?: BulkChunk | null;
+  telemetry?: Telemetry | null;
 }
 
 export const layerKinds = { convolution: 0, linear: 1 } as const;

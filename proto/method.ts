@@ -16,6 +16,26 @@ export const methodEffects: Readonly<Record<MethodName, Effect>> = {
   multiply: 'pure',
   readCells: 'pure',
   resetCells: 'effectful',
+  subscribe: 'idempotent',
+  arithmetic: 'pure',
+  restart: 'idempotent',
 };
 
 export const methodNames = Object.keys(methodEffects) as MethodName[];
+
+/** Methods that change nothing and put bias on the array all the same. */
+const arrayReads: ReadonlySet<MethodName> = new Set<MethodName>(['runNetwork', 'multiply', 'readCells']);
+
+/** Whether a method puts bias on the array, or counts as if it did: refused under ESTOP, watched by the dead-man. */
+export const energises = (method: MethodName): boolean => methodEffects[method] === 'effectful' || arrayReads.has(method);
+
+/** The name of a method in `HelloAck.capabilities`: that of its message. */
+export const capabilityOf = (method: MethodName): string => method[0].toUpperCase() + method.slice(1);
+
+/** Methods that every board has, named or not. */
+export const alwaysThere: ReadonlySet<MethodName> = new Set<MethodName>(['noOperation', 'getStatus']);
+
+const sinceProtocol2: ReadonlySet<MethodName> = new Set<MethodName>(['subscribe', 'arithmetic', 'restart']);
+
+/** The first protocol version that has a method. */
+export const protocolOf = (method: MethodName): number => (sinceProtocol2.has(method) ? 2 : 1);

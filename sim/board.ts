@@ -1,21 +1,29 @@
 import type { ByteChannel } from '../firmware-protocol/byte-channel.js';
 import type { Clock, Timer } from '../firmware-protocol/clock.js';
-import { protocolVersion, type Frame } from '../firmware-protocol/frame.js';
+import type { Frame } from '../firmware-protocol/frame.js';
 import {
   bitLineCount, maximumBulkBytes, maximumJournalEntries, maximumPayloadBytes, maximumRequestsInFlight, maximumWindowFrames, minimumWindowFrames,
   sourceLineCount,
 } from '../firmware-protocol/limits.js';
 import type { Prng } from '../firmware-protocol/prng.js';
-import { Wire } from '../firmware-protocol/wire.js';
+import { commonVersion, versionMismatch } from '../firmware-protocol/version.js';
+import { type SpareSource, Wire } from '../firmware-protocol/wire.js';
 import { deviceMessageCodec, helloAckCodec, helloCodec, hostMessageCodec } from '../proto/codec.js';
 import type { ErrorCode } from '../proto/error.js';
-import type { DeviceMessage, Failure, Final, Hello, MethodName, Request, Status } from '../proto/message.js';
-import { methodEffects, methodNames } from '../proto/method.js';
+import { type DeviceMessage, type Failure, type Final, type Hello, type MethodName, type Request, resetReasons, type Status } from '../proto/message.js';
+import { alwaysThere, capabilityOf, energises, methodEffects, methodNames, protocolOf } from '../proto/method.js';
+import type { Outcome } from '../proto/outcome.js';
+import { calculate } from './arithmetic.js';
+import { BulkSender } from './bulk-sender.js';
 import { BulkStore } from './bulk-store.js';
 import type { Chip } from './chip.js';
+import { currentFirmware, type Firmware } from './firmware.js';
 import { Journal } from './journal.js';
+import { LogBook } from './log-book.js';
 import { Macro } from './macro.js';
-import { type Bench, loadProgram, loadSnapshot, multiply, readCells, Refusal, resetCells, runNetwork, type Task } from './methods.js';
+import { type Bench, Refusal, taskOf } from './methods.js';
+import { type SampleBody, TelemetryStreams } from './telemetry.js';
+import { WorkQueue } from './work-queue.js';
 
 export interface BoardOptions {
   readonly chip: Chip;
@@ -26,29 +34,33 @@ export interface BoardOptions {
   readonly persist?: (chip: Chip) => void;
   /** `real`: an operation takes the time that the model accounts for it. */
   readonly pace?: 'none' | 'real';
+  /** What it runs; by default what this house speaks today. */
+  readonly firmware?: Firmware;
+  /** Time of the longest frame on its line, where the line has a speed. */
+  readonly frameTimeMicroseconds?: number;
   /** Makes the journal of a boot. A simulation gives one that forgets, to show that it would be found out. */
   readonly journal?: () => Journal<Final>;
 }
 
-/** A request that is being worked on, or waits for the array. */
-interface Job {
-  readonly id: string;
-  readonly request: Request;
-  readonly method: MethodName;
-  readonly task: Task;
-  hasStarted: boolean;
-  startedAtNanoseconds: number;
+/** A session as the handshake agreed on it. */
+interface OpenSession {
+  readonly number: number;
+  readonly protocol: number;
+  /** 0: nobody watches. */
+  readonly deadManMicroseconds: number;
 }
 
 const creditBytes = 60_000;
-const firmwareVersion = 'sim 0.1.0';
-/** What each method is called in HELLO_ACK: the name of its message. */
-const capabilities = methodNames.map((name) => name[0].toUpperCase() + name.slice(1));
-const fetchChunkBytes = 584;
-const outcomeNumbers = { 'not-applied': 0, applied: 1, unknown: 2 } as const;
-
-/** Methods that change nothing and put bias on the array all the same. */
-const arrayReads: ReadonlySet<MethodName> = new Set<MethodName>(['runNetwork', 'multiply', 'readCells']);
+const failureTextCharacters = 300;
+const deadManMilliseconds = { least: 100, most: 60_000, usual: 2_000 } as const;
+const restartDelayMicroseconds = 10_000;
+/** A host that keeps on sending to a session that is gone is told so this often. */
+const refusalIntervalMicroseconds = 100_000;
+const outcomeNumbers: Readonly<Record<Outcome, number>> = { 'not-applied': 0, applied: 1, unknown: 2 };
+/** Refusals that say nothing of the request: sent again under its id it may be taken. */
+const passingRefusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['LEASE_STALE', 'DEVICE_BUSY']);
+const requestIdBytes = 16;
+const readingMicroseconds = 1_000;
 
 const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
@@ -58,8 +70,15 @@ const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16)
  */
 export class Board {
   private readonly macro: Macro;
+  private readonly firmware: Firmware;
+  private readonly spare: SpareSource;
   private wire: Wire | undefined;
-  private session: number | undefined;
+  private session: OpenSession | undefined;
+  private heardBeforeMicroseconds = 0;
+  private deadManMicroseconds = 0;
+  private deadManTimer: Timer | undefined;
+  private restartTimer: Timer | undefined;
+  private refusedAtMicroseconds = Number.NEGATIVE_INFINITY;
   private bootId: Uint8Array;
   private bootCount = 1;
   private resetReason = 0;
@@ -69,33 +88,38 @@ export class Board {
   /** What Scratch has added up to since the start of the controller. */
   scratchCount = 0;
   private journal: Journal<Final>;
-  private bulk: BulkStore;
+  private readonly bulkSender = new BulkSender();
+  private readonly telemetry: TelemetryStreams;
+  private log = new LogBook();
   private bench: Bench;
-  private jobs: Job[] = [];
-  private timer: Timer | undefined;
+  private queue: WorkQueue;
   private state: { epoch: number; digest: Uint8Array } | undefined;
 
   constructor(private readonly options: BoardOptions) {
     this.macro = new Macro(options.chip);
     this.journal = this.newJournal();
+    this.firmware = options.firmware ?? currentFirmware;
     this.bootId = this.newBootId();
     this.startedAtMicroseconds = options.clock.nowMicroseconds();
-    this.bulk = new BulkStore(maximumBulkBytes, options.sha256);
+    this.telemetry = new TelemetryStreams(options.clock, () => this.linkTimeMicroseconds, () => this.wire?.wake());
+    this.spare = { message: () => this.telemetry.message(), frame: () => this.spareFrame() };
     this.bench = this.newBench();
+    this.queue = this.newQueue();
+    this.say('info', 'the controller has started: power-on');
   }
 
   /** Takes over a line. The one before is closed: a board has one connector. */
   attach(channel: ByteChannel): void {
-    this.wire?.close();
     this.endSession();
+    this.wire?.close();
     const wire = new Wire(channel, this.options.clock, {
       frame: (frame) => this.takeFrame(frame),
       message: (payload) => this.takeMessage(payload),
-      room: () => undefined,
+      room: () => this.pumpBulk(),
       down: () => {
         if (this.wire !== wire) return;
-        this.wire = undefined;
         this.endSession();
+        this.wire = undefined;
       },
       discarded: () => undefined,
     });
@@ -103,33 +127,53 @@ export class Board {
   }
 
   /** What the reset button does: everything but the chip is forgotten. */
-  restart(): void {
-    this.jobs = [];
-    this.timer?.cancel();
-    this.timer = undefined;
-    this.session = undefined;
+  restart(reason: (typeof resetReasons)[number] = 'requested'): void {
+    this.endSession();
+    this.halt();
     this.bootId = this.newBootId();
     this.bootCount += 1;
-    this.resetReason = 1;
+    this.resetReason = resetReasons.indexOf(reason);
     this.startedAtMicroseconds = this.options.clock.nowMicroseconds();
     this.isStopped = false;
     this.scratchCount = 0;
     this.journal = this.newJournal();
-    this.bulk = new BulkStore(maximumBulkBytes, this.options.sha256);
+    this.log = new LogBook();
     this.bench = this.newBench();
+    this.queue = this.newQueue();
+    this.say('info', `the controller has started: ${reason}`);
   }
 
   /** Gives the line back. */
   close(): void {
-    this.timer?.cancel();
-    this.jobs = [];
+    this.endSession();
+    this.halt();
     this.wire?.close();
     this.wire = undefined;
   }
 
+  private halt(): void {
+    this.queue.clear();
+    for (const timer of [this.deadManTimer, this.restartTimer]) timer?.cancel();
+    this.deadManTimer = undefined;
+    this.restartTimer = undefined;
+  }
+
   private newBench(): Bench {
-    const { chip, persist } = this.options;
-    return { chip, macro: this.macro, bulk: this.bulk, programs: new Map(), arrayState: () => this.arrayState(), persist: () => persist?.(chip) };
+    const { chip, persist, sha256 } = this.options;
+    const bulk = new BulkStore(maximumBulkBytes, sha256);
+    return { chip, macro: this.macro, bulk, programs: new Map(), arrayState: () => this.arrayState(), persist: () => persist?.(chip) };
+  }
+
+  private newQueue(): WorkQueue {
+    const { clock, pace = 'none' } = this.options;
+    return new WorkQueue(this.bench, { clock, pace, linkTimeMicroseconds: () => this.linkTimeMicroseconds }, {
+      progress: ({ request }, body) => {
+        this.send({ progress: { requestId: request.requestId, ...body } });
+        if (body.timestep) this.telemetry.sample('timestep', { timestep: body.timestep });
+      },
+      finished: ({ request }, result) => this.finish(request, result),
+      failed: ({ request }, code, detail, outcome) => this.fail(request, code, detail, outcome),
+    });
   }
 
   private newJournal(): Journal<Final> {
@@ -144,8 +188,13 @@ export class Board {
     return bootId;
   }
 
+  /** The digest is kept for an epoch, except while an operation of that epoch goes on. */
   private arrayState(): Uint8Array {
     const { chip, sha256 } = this.options;
+    if (this.queue.hasEffectful) {
+      this.state = undefined;
+      return sha256(chip.stateBytes());
+    }
     if (this.state?.epoch !== chip.arrayEpoch) this.state = { epoch: chip.arrayEpoch, digest: sha256(chip.stateBytes()) };
     return this.state.digest;
   }
@@ -154,10 +203,29 @@ export class Board {
     return this.options.clock.nowMicroseconds() - this.startedAtMicroseconds;
   }
 
+  private say(level: 'info' | 'warning' | 'error', text: string): void {
+    this.log.append(level, text, this.linkTimeMicroseconds);
+    this.wire?.wake();
+  }
+
+  private spareFrame(): ReturnType<SpareSource['frame']> {
+    const record = this.log.next(this.session?.protocol ?? 1);
+    if (record !== undefined) return { type: 'LOG', payload: record };
+    const sample = this.telemetry.datagram();
+    return sample && { type: 'DATAGRAM', payload: sample };
+  }
+
   private takeFrame(frame: Frame): void {
     if (frame.type === 'HELLO') this.takeHello(frame);
-    else if (frame.type === 'ESTOP') this.stop();
-    else if (frame.type === 'DATA') this.refuseSession(frame.session, 'the board does not know this session');
+    else if (frame.type === 'ESTOP') this.takeEmergencyStop(frame.session);
+    else if (frame.type === 'DATA') this.refuseUnknownSession(frame.session);
+  }
+
+  private refuseUnknownSession(session: number): void {
+    const now = this.options.clock.nowMicroseconds();
+    if (now - this.refusedAtMicroseconds < refusalIntervalMicroseconds) return;
+    this.refusedAtMicroseconds = now;
+    this.refuseSession(session, 'DEVICE_LOST the board does not know this session');
   }
 
   private refuseSession(session: number, why: string): void {
@@ -167,43 +235,58 @@ export class Board {
   private takeHello(frame: Frame): void {
     const hello = helloCodec.decode(frame.payload);
     if (!hello.ok) return;
-    const { protocolMinimum, protocolMaximum } = hello.value;
-    if (protocolMinimum > protocolVersion || protocolMaximum < protocolVersion) {
-      this.refuseSession(frame.session, `PROTOCOL_UNSUPPORTED the board speaks protocol ${protocolVersion}, the host ${protocolMinimum} to ${protocolMaximum}`);
+    const host = { minimum: hello.value.protocolMinimum, maximum: hello.value.protocolMaximum };
+    const protocol = commonVersion(this.firmware.protocol, host);
+    if (protocol === undefined) {
+      this.refuseSession(frame.session, `PROTOCOL_UNSUPPORTED ${versionMismatch(this.firmware.protocol, host)}`);
       return;
     }
     // A HELLO that is repeated because its answer was late must not cut the session that it opened.
-    if (this.session !== frame.session) this.openSession(frame.session, hello.value);
-    this.wire?.sendFrame('HELLO_ACK', frame.session, this.helloAck());
+    if (this.session?.number !== frame.session) this.openSession(frame.session, protocol, hello.value);
+    this.wire?.sendFrame('HELLO_ACK', frame.session, this.helloAck(protocol));
+    this.wire?.wake();
   }
 
-  private openSession(session: number, hello: Hello): void {
+  private openSession(number: number, protocol: number, hello: Hello): void {
     this.endSession();
-    this.session = session;
+    const { least, most, usual } = deadManMilliseconds;
+    const asked = hello.deadManMilliseconds === 0 ? usual : Math.min(most, Math.max(least, hello.deadManMilliseconds));
+    this.deadManMicroseconds = protocol === 1 ? 0 : asked * 1000;
+    this.session = { number, protocol, deadManMicroseconds: this.deadManMicroseconds };
     this.leaseEpoch = Math.max(this.leaseEpoch, hello.leaseEpoch);
     const windowFrames = Math.max(minimumWindowFrames, Math.min(maximumWindowFrames, hello.windowFrames));
-    this.wire?.open({ session, windowFrames, receiveBytes: creditBytes, peerCreditBytes: hello.creditBytes });
+    const { frameTimeMicroseconds = 0 } = this.options;
+    const link = { session: number, windowFrames, receiveBytes: creditBytes, peerCreditBytes: hello.creditBytes, frameTimeMicroseconds };
+    this.wire?.open(link, this.spare);
+    this.watchHost();
   }
 
   /** Pure work of a session that is over is dropped: the host asks again. What changes the array is finished and journaled. */
   private endSession(): void {
+    if (this.session !== undefined) this.heardBeforeMicroseconds = this.heardAtMicroseconds;
     this.session = undefined;
-    this.jobs = this.jobs.filter(({ method }) => methodEffects[method] === 'effectful');
+    this.wire?.abandon();
+    this.bulkSender.clear();
+    this.telemetry.clear();
+    this.queue.dropPure();
   }
 
-  private helloAck(): Uint8Array {
+  private helloAck(protocol: number): Uint8Array {
     const { chip } = this.options;
     const { profile } = chip;
-    return helloAckCodec.encode({
-      protocol: protocolVersion,
+    const { version, capabilities, unknownFields, protocol: range } = this.firmware;
+    // A board of protocol 1 does not know the fields that protocol 2 added.
+    const isFirst = range.maximum === 1;
+    const known = helloAckCodec.encode({
+      protocol,
       chipId: chip.chipId,
       bootId: this.bootId,
       bootCount: this.bootCount,
       resetReason: this.resetReason,
-      firmwareVersion,
+      firmwareVersion: version,
       windowFrames: maximumWindowFrames,
       creditBytes,
-      capabilities,
+      capabilities: [...capabilities],
       geometry: { bitLines: bitLineCount, sourceLines: sourceLineCount, cellUnitNanosiemens: profile.cellUnitNanosiemens },
       limits: {
         messageBytes: maximumPayloadBytes, bulkBytes: maximumBulkBytes, programs: 4, journalEntries: maximumJournalEntries,
@@ -214,22 +297,55 @@ export class Board {
       leaseEpoch: this.leaseEpoch,
       profile: profile.name,
       linkTimeMicroseconds: this.linkTimeMicroseconds,
+      protocolMinimum: isFirst ? 0 : range.minimum,
+      protocolMaximum: isFirst ? 0 : range.maximum,
+      deadManMilliseconds: this.deadManMicroseconds / 1000,
     });
+    return unknownFields === undefined ? known : Uint8Array.of(...known, ...unknownFields);
+  }
+
+  private get heardAtMicroseconds(): number {
+    return this.session === undefined || this.wire === undefined ? this.heardBeforeMicroseconds : this.wire.heardAtMicroseconds;
+  }
+
+  /** While anything energises the array somebody must be there. The timer fires early where the host was heard since. */
+  private watchHost(delayMicroseconds = this.deadManMicroseconds): void {
+    if (this.deadManTimer !== undefined || this.deadManMicroseconds === 0 || !this.queue.energises) return;
+    this.deadManTimer = this.options.clock.after(delayMicroseconds, () => this.checkHost(false));
+  }
+
+  /** @param isRead whether what had arrived was read: a controller that was busy with one long step has to look at its line first */
+  private checkHost(isRead: boolean): void {
+    this.deadManTimer = undefined;
+    const left = this.heardAtMicroseconds + this.deadManMicroseconds - this.options.clock.nowMicroseconds();
+    if (left > 0 || !this.queue.energises) this.watchHost(Math.max(0, left));
+    else if (!isRead) this.deadManTimer = this.options.clock.after(readingMicroseconds, () => this.checkHost(true));
+    else {
+      this.hostIsSilent();
+      this.watchHost();
+    }
+  }
+
+  /** Bias off: what energises the array ends. The session stays open. */
+  private hostIsSilent(): void {
+    const detail = `no valid frame of the host for ${this.deadManMicroseconds / 1000} ms`;
+    this.say('warning', `dead-man: ${detail}; bias is off`);
+    this.queue.endEnergising('HOST_SILENT', detail);
   }
 
   /** ESTOP: bias off, and no method may energise the array until the controller restarts. What runs ends here. */
-  private stop(): void {
+  private takeEmergencyStop(session: number): void {
+    if (this.firmware.protocol.maximum > 1) this.wire?.sendFrame('ESTOP', session, new Uint8Array(0));
+    if (!this.isStopped) this.say('warning', 'ESTOP: bias is off until the controller restarts');
     this.isStopped = true;
-    const jobs = this.jobs;
-    this.jobs = [];
-    for (const job of jobs) this.fail(job.request, 'DEVICE_STOPPED', 'ESTOP came while the request was waiting or running');
+    this.queue.stop('DEVICE_STOPPED', 'ESTOP came while the request was waiting or running');
   }
 
   private takeMessage(payload: Uint8Array): void {
     const message = hostMessageCodec.decode(payload);
     if (!message.ok) return;
     const { request, cancel, bulkChunk } = message.value;
-    if (bulkChunk) this.bulk.take(bulkChunk.sha256, bulkChunk.offsetBytes, bulkChunk.data);
+    if (bulkChunk) this.bench.bulk.take(bulkChunk.sha256, bulkChunk.offsetBytes, bulkChunk.data);
     if (request) this.takeRequest(request);
     if (cancel) this.cancel(hex(cancel.requestId));
   }
@@ -237,24 +353,35 @@ export class Board {
   private takeRequest(request: Request): void {
     const id = hex(request.requestId);
     const method = methodNames.find((name) => request[name]);
-    if (request.requestId.length !== 16) this.fail(request, 'REQUEST_INVALID', `requestId has ${request.requestId.length} bytes; it has 16`);
-    else if (method === undefined) this.fail(request, 'METHOD_UNSUPPORTED', 'the request names no method that this board knows');
-    else if (this.journal.find(id) !== undefined) this.send({ final: { ...(this.journal.find(id) as Final), repeatedFromJournal: true } });
-    else if (this.jobs.some((job) => job.id === id)) return; // it is under way; its answer will come
-    else this.admit(request, method, id);
+    const answer = this.journal.find(id);
+    if (request.requestId.length !== requestIdBytes) {
+      this.send({ final: { requestId: request.requestId, repeatedFromJournal: false, failure: malformedId(request.requestId.length) } });
+    } else if (answer !== undefined) this.send({ final: { ...answer, repeatedFromJournal: true } });
+    else if (method === undefined || !this.offers(method)) {
+      this.fail(request, 'METHOD_UNSUPPORTED', `the request names no method that this board has${method === undefined ? '' : `; ${method} is none`}`);
+    }
+    else if (!this.queue.has(id) && !this.bulkSender.has(id)) this.admit(request, method, id); // what is under way will be answered
+  }
+
+  private offers(method: MethodName): boolean {
+    if (alwaysThere.has(method)) return true;
+    return this.firmware.capabilities.includes(capabilityOf(method)) && protocolOf(method) <= (this.session?.protocol ?? 1);
   }
 
   private admit(request: Request, method: MethodName, id: string): void {
-    const energises = methodEffects[method] === 'effectful' || arrayReads.has(method);
-    if (request.leaseEpoch < this.leaseEpoch) {
-      this.fail(request, 'LEASE_STALE', `lease epoch ${request.leaseEpoch}; ${this.leaseEpoch} is in force`);
-    } else if (this.isStopped && energises) {
+    const { deadlineMicroseconds, leaseEpoch } = request;
+    if (leaseEpoch < this.leaseEpoch) {
+      this.fail(request, 'LEASE_STALE', `lease epoch ${leaseEpoch}; ${this.leaseEpoch} is in force`);
+    } else if (deadlineMicroseconds > 0 && this.linkTimeMicroseconds > deadlineMicroseconds) {
+      this.fail(request, 'DEADLINE_EXCEEDED', `the deadline of ${method} has passed`);
+    } else if (this.isStopped && energises(method)) {
       this.fail(request, 'DEVICE_STOPPED', 'ESTOP is in force');
-    } else if (this.jobs.length >= maximumRequestsInFlight) {
-      this.fail(request, 'DEVICE_BUSY', `${this.jobs.length} requests are under way; the limit is ${maximumRequestsInFlight}`);
+    } else if (this.queue.length >= maximumRequestsInFlight) {
+      this.fail(request, 'DEVICE_BUSY', `${this.queue.length} requests are under way; the limit is ${maximumRequestsInFlight}`);
     } else if (!this.answerAtOnce(request, method)) {
-      this.jobs.push({ id, request, method, task: this.taskOf(request, method), hasStarted: false, startedAtNanoseconds: this.macro.operationNanoseconds });
-      if (this.jobs.length === 1) this.work();
+      this.send({ accepted: { requestId: request.requestId } });
+      this.queue.add({ id, request, method, task: taskOf(this.bench, request, method) });
+      this.watchHost();
     }
   }
 
@@ -266,8 +393,16 @@ export class Board {
     else if (method === 'bulkOffer') this.offerBulk(request);
     else if (method === 'bulkCommit') this.commitBulk(request);
     else if (method === 'bulkFetch') this.fetchBulk(request);
+    else if (method === 'subscribe') this.subscribe(request);
+    else if (method === 'arithmetic') this.answer(request, method, calculate(request.arithmetic ?? {}));
+    else if (method === 'restart') this.restartSoon(request);
     else return false;
     return true;
+  }
+
+  private answer(request: Request, method: MethodName, result: object): void {
+    if (result instanceof Refusal) this.fail(request, result.code, result.detail);
+    else this.finish(request, { [method]: result });
   }
 
   private status(): Status {
@@ -295,14 +430,14 @@ export class Board {
       this.fail(request, 'REQUEST_INVALID', `sha256 has ${sha256.length} bytes; it has 32`);
       return;
     }
-    const state = this.bulk.offer(sha256, sizeBytes);
+    const state = this.bench.bulk.offer(sha256, sizeBytes);
     if (state === undefined) this.fail(request, 'BULK_TOO_LARGE', `an object of ${sizeBytes} bytes; the limit is ${maximumBulkBytes}`);
     else this.finish(request, { bulkOffer: { sha256, ...state } });
   }
 
   private commitBulk(request: Request): void {
     const { sha256 } = request.bulkCommit as NonNullable<Request['bulkCommit']>;
-    const state = this.bulk.commit(sha256);
+    const state = this.bench.bulk.commit(sha256);
     if (state === 'mismatch') this.fail(request, 'BULK_DIGEST_MISMATCH', 'the bytes do not have the digest of the offer');
     else if (typeof state === 'string') this.fail(request, 'BULK_UNKNOWN', `the object is ${state}`);
     else this.finish(request, { bulkCommit: { sha256, ...state } });
@@ -310,98 +445,79 @@ export class Board {
 
   private fetchBulk(request: Request): void {
     const { sha256, offsetBytes } = request.bulkFetch as NonNullable<Request['bulkFetch']>;
-    const bytes = this.bulk.get(sha256);
+    const bytes = this.bench.bulk.get(sha256);
     if (bytes === undefined) {
       this.fail(request, 'BULK_UNKNOWN', 'the object is not here');
       return;
     }
-    const name = sha256.slice(0, 8);
-    this.wire?.together(() => {
-      for (let at = offsetBytes; at < bytes.length; at += fetchChunkBytes) {
-        this.wire?.send(deviceMessageCodec.encode({ bulkChunk: { sha256: name, offsetBytes: at, data: bytes.subarray(at, at + fetchChunkBytes) } }), 'bulk');
-      }
-      // Behind its chunks, so that the answer means that they have arrived.
-      const bulkFetch = { sha256, offsetBytes: bytes.length, sizeBytes: bytes.length, committed: true };
-      this.wire?.send(deviceMessageCodec.encode({ final: { requestId: request.requestId, repeatedFromJournal: false, bulkFetch } }), 'bulk');
-    });
-  }
-
-  private taskOf(request: Request, method: MethodName): Task {
-    const { bench } = this;
-    if (method === 'loadProgram' && request.loadProgram) return loadProgram(bench, request.loadProgram);
-    if (method === 'loadSnapshot' && request.loadSnapshot) return loadSnapshot(bench, request.loadSnapshot);
-    if (method === 'runNetwork' && request.runNetwork) return runNetwork(bench, request.runNetwork);
-    if (method === 'multiply' && request.multiply) return multiply(bench, request.multiply);
-    if (method === 'readCells' && request.readCells) return readCells(bench, request.readCells);
-    if (method === 'resetCells' && request.resetCells) return resetCells(bench, request.resetCells);
-    throw new RangeError(`no task for ${method}`);
-  }
-
-  /** Does one step of the first job, then lets the line have its turn. */
-  private work(): void {
-    this.timer = undefined;
-    const job = this.jobs[0];
-    if (job === undefined) return;
-    const isLate = job.request.deadlineMicroseconds > 0 && this.linkTimeMicroseconds > job.request.deadlineMicroseconds;
-    if (isLate && !(job.hasStarted && methodEffects[job.method] === 'effectful')) {
-      this.jobs.shift();
-      this.fail(job.request, 'DEADLINE_EXCEEDED', `the deadline of ${job.method} has passed`);
-    } else this.step(job);
-    if (this.jobs.length > 0) this.timer = this.options.clock.after(this.delayMicroseconds(job), () => this.work());
-  }
-
-  private delayMicroseconds(job: Job): number {
-    if (this.options.pace !== 'real') return 0;
-    const spent = this.macro.operationNanoseconds - job.startedAtNanoseconds;
-    job.startedAtNanoseconds = this.macro.operationNanoseconds;
-    return spent / 1000;
-  }
-
-  private step(job: Job): void {
-    const { request, method } = job;
-    job.hasStarted = true;
-    const step = this.nextStep(job);
-    if (step === undefined) return;
-    if (step.done !== true) {
-      this.send({ progress: { requestId: request.requestId, ...step.value } });
+    if (offsetBytes > bytes.length) {
+      this.fail(request, 'REQUEST_INVALID', `offsetBytes is ${offsetBytes}; the range is 0 to ${bytes.length}`);
       return;
     }
-    this.jobs.shift();
-    if (step.value instanceof Refusal) this.fail(request, step.value.code, step.value.detail);
-    else this.finish(request, { [method]: step.value });
+    this.bulkSender.add({ id: hex(request.requestId), requestId: request.requestId, sha256, bytes, offsetBytes });
+    this.pumpBulk();
   }
 
-  /** A chip that cannot be saved has been changed all the same: nobody may believe that nothing happened, nor that all is well. */
-  private nextStep(job: Job): ReturnType<Task['next']> | undefined {
-    try {
-      return job.task.next();
-    } catch (error) {
-      this.jobs.shift();
-      const { requestId } = job.request;
-      const detail = (error instanceof Error ? error.message : String(error)).slice(0, 300);
-      const final: Final = { requestId, repeatedFromJournal: false, failure: { code: 'INTERNAL_ERROR', detail, outcome: outcomeNumbers.unknown } };
-      if (methodEffects[job.method] === 'effectful') this.journal.record(job.id, final);
-      this.send({ final });
-      return undefined;
+  private pumpBulk(): void {
+    const { wire } = this;
+    wire?.together(() => this.bulkSender.pump(wire));
+  }
+
+  private subscribe(request: Request): void {
+    const subscription = request.subscribe as NonNullable<Request['subscribe']>;
+    const { stream, policy } = subscription;
+    const problem = this.telemetry.subscribe(subscription, (name) => this.sampleOf(name));
+    if (problem !== undefined) this.fail(request, problem.code, problem.detail);
+    else this.finish(request, { subscribe: { stream, policy } });
+  }
+
+  private sampleOf(stream: string): SampleBody {
+    if (stream === 'status') return { status: this.status() };
+    const { link, discarded, lineFramesSent, lineFramesReceived } = (this.wire as Wire).statistics;
+    return {
+      link: {
+        framesSent: lineFramesSent,
+        framesReceived: lineFramesReceived,
+        retransmissions: link?.retransmissions ?? 0,
+        duplicates: link?.duplicates ?? 0,
+        discardedChecksum: discarded.crc,
+        discardedCobs: discarded.cobs,
+        discardedLength: discarded['too-long'] + discarded['too-short'],
+        discardedKind: discarded.version + discarded.type,
+        roundTripMicroseconds: Math.round(link?.roundTripMicroseconds ?? 0),
+        queuedBytes: Object.values(link?.queued ?? {}).reduce((sum, { bytes }) => sum + bytes, 0),
+      },
+    };
+  }
+
+  /** The answer has to leave before the controller does. */
+  private restartSoon(request: Request): void {
+    if (this.queue.hasEffectful) {
+      this.fail(request, 'DEVICE_BUSY', 'a request that changes the array is under way');
+      return;
     }
+    this.finish(request, { restart: {} });
+    this.restartTimer ??= this.options.clock.after(restartDelayMicroseconds, () => this.restart());
   }
 
   private cancel(id: string): void {
-    const index = this.jobs.findIndex((job) => job.id === id);
-    if (index < 0) return; // it is done; its answer has been sent
-    const [job] = this.jobs.splice(index, 1);
-    this.fail(job.request, 'CANCELLED', `${job.method} was cancelled`);
+    if (this.bulkSender.cancel(id)) this.send({ final: { requestId: fromHex(id), repeatedFromJournal: false, failure: cancelledFetch } });
+    else this.queue.cancel(id); // what is done has been answered
   }
 
-  private fail(request: Request, code: ErrorCode, detail: string): void {
-    const failure: Failure = { code, detail: detail.slice(0, 300), outcome: outcomeNumbers['not-applied'] };
-    this.send({ final: { requestId: request.requestId, repeatedFromJournal: false, failure } });
+  private fail(request: Request, code: ErrorCode, detail: string, outcome: Outcome = 'not-applied'): void {
+    const failure: Failure = { code, detail: detail.slice(0, failureTextCharacters), outcome: outcomeNumbers[outcome] };
+    this.conclude(request, { failure }, !passingRefusals.has(code));
   }
 
   private finish(request: Request, result: Partial<Final>): void {
-    const final: Final = { requestId: request.requestId, repeatedFromJournal: false, ...result };
+    this.conclude(request, result, true);
+  }
+
+  private conclude(request: Request, result: Partial<Final>, isLasting: boolean): void {
+    const final: Final = { requestId: request.requestId.slice(), repeatedFromJournal: false, ...result };
     const method = methodNames.find((name) => request[name]);
-    if (method !== undefined && methodEffects[method] === 'effectful') this.journal.record(hex(request.requestId), final);
+    if (isLasting && method !== undefined && methodEffects[method] === 'effectful') this.journal.record(hex(request.requestId), final);
     this.send({ final });
   }
 
@@ -409,3 +525,8 @@ export class Board {
     if (this.session !== undefined) this.wire?.send(deviceMessageCodec.encode(message), 'control');
   }
 }
+
+const fromHex = (text: string) => Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+const cancelledFetch: Failure = { code: 'CANCELLED', detail: 'bulkFetch was cancelled', outcome: outcomeNumbers['not-applied'] };
+const malformedId = (bytes: number): Failure =>
+  ({ code: 'REQUEST_INVALID', detail: `requestId has ${bytes} bytes; it has ${requestIdBytes}`, outcome: outcomeNumbers['not-applied'] });

@@ -154,15 +154,15 @@ export class Chip {
   }
 
   /**
-   * One RESET pulse on every cell whose bit is set. A pristine cell stays pristine.
+   * One RESET pulse on every cell of some bit lines whose bit is set. A pristine cell stays pristine. The first bit lines begin an operation.
    * @param cells 1 bit a cell, bit line × 512 + source line, bit i of byte i>>3
    * @returns the number of pulses
    */
-  resetCells(cells: Uint8Array): number {
-    this.arrayEpoch += 1;
+  resetCells(cells: Uint8Array, firstBitLine = 0, endBitLine = bitLineCount): number {
+    if (firstBitLine === 0) this.arrayEpoch += 1;
     const residual = this.deviates(noiseStream.residual);
     let pulses = 0;
-    for (let cell = 0; cell < cellCount; cell += 1) {
+    for (let cell = firstBitLine * sourceLineCount; cell < endBitLine * sourceLineCount; cell += 1) {
       if (((cells[cell >> 3] >> (cell & 7)) & 1) === 0) continue;
       this.pulseCounts[cell] += 1;
       this.prune(cell, residual);

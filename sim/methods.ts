@@ -1,8 +1,8 @@
 import { bitLineCount, maximumTimestepCount, sourceLineCount } from '../firmware-protocol/limits.js';
-import { unpackNibbles } from '../firmware-protocol/numerics/index.js';
+import { confidenceMultiplierMaximum, confidenceShiftMaximum, unpackNibbles } from '../firmware-protocol/numerics/index.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import type { ErrorCode } from '../proto/error.js';
-import type { MethodName, MethodRequests, MethodResults, Program, Progress, Region, SnapshotTile } from '../proto/message.js';
+import type { MethodName, MethodRequests, MethodResults, Program, Progress, Region, Request, Scale, SnapshotTile } from '../proto/message.js';
 import type { BulkStore } from './bulk-store.js';
 import type { Chip } from './chip.js';
 import type { Macro } from './macro.js';
@@ -34,6 +34,10 @@ const programLimit = 4;
 const multiplyDrivesMaximum = 256;
 const averagesMaximum = 1024;
 const linesPerReadStep = 32;
+/** Bit lines whose cells are pulsed in one step: ESTOP, the dead-man and a cancel get in between. */
+const linesPerResetStep = 8;
+/** Bytes of codes that an answer holds beside its other fields. */
+const answerCodesBytes = 560;
 
 const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 const outOfRange = (field: string, value: unknown, minimum: number, maximum: number) =>
@@ -43,7 +47,7 @@ function missingObject(field: string, digest: Uint8Array): Refusal {
   return new Refusal('BULK_UNKNOWN', `${field} names the object ${hex(digest.subarray(0, 8))}, which is not here`);
 }
 
-export function* loadProgram({ bulk, macro, programs }: Bench, { sha256 }: MethodRequests['loadProgram']): Task<'loadProgram'> {
+function* loadProgram({ bulk, macro, programs }: Bench, { sha256 }: MethodRequests['loadProgram']): Task<'loadProgram'> {
   const bytes = bulk.get(sha256);
   if (bytes === undefined) return missingObject('sha256', sha256);
   const program = programCodec.decode(bytes);
@@ -71,7 +75,7 @@ function snapshotProblem(tile: SnapshotTile, index: number): string | undefined 
   return undefined;
 }
 
-export function* loadSnapshot({ bulk, chip, arrayState, persist }: Bench, { sha256 }: MethodRequests['loadSnapshot']): Task<'loadSnapshot'> {
+function* loadSnapshot({ bulk, chip, arrayState, persist }: Bench, { sha256 }: MethodRequests['loadSnapshot']): Task<'loadSnapshot'> {
   const bytes = bulk.get(sha256);
   if (bytes === undefined) return missingObject('sha256', sha256);
   const snapshot = snapshotCodec.decode(bytes);
@@ -83,7 +87,14 @@ export function* loadSnapshot({ bulk, chip, arrayState, persist }: Bench, { sha2
   return { arrayState: arrayState(), pairs };
 }
 
-export function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<'runNetwork'> {
+function confidenceProblem(confidence: Scale | null | undefined): Refusal | undefined {
+  if (!confidence) return new Refusal('REQUEST_INVALID', 'earlyStop.confidence is missing');
+  const { multiplier, shift } = confidence;
+  if (multiplier > confidenceMultiplierMaximum) return outOfRange('earlyStop.confidence.multiplier', multiplier, 0, confidenceMultiplierMaximum);
+  return shift > confidenceShiftMaximum ? outOfRange('earlyStop.confidence.shift', shift, 0, confidenceShiftMaximum) : undefined;
+}
+
+function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<'runNetwork'> {
   const { macro, bulk, programs } = bench;
   const program = programs.get(hex(request.programSha256));
   if (program === undefined) return new Refusal('PROGRAM_UNKNOWN', `the program ${hex(request.programSha256.subarray(0, 8))} is not loaded`);
@@ -94,9 +105,8 @@ export function* runNetwork(bench: Bench, request: MethodRequests['runNetwork'])
     return new Refusal('REQUEST_INVALID', `frames have ${packed.length} bytes; the program takes ${(codes + 1) >> 1}`);
   }
   const { earlyStop } = request;
-  if (earlyStop && (!earlyStop.confidence || earlyStop.confidence.shift > 52)) {
-    return new Refusal('REQUEST_INVALID', 'earlyStop.confidence is missing or its shift above 52');
-  }
+  const problem = earlyStop ? confidenceProblem(earlyStop.confidence) : undefined;
+  if (problem !== undefined) return problem;
   const before = { nanoseconds: macro.operationNanoseconds, femtojoules: macro.energyFemtojoules };
   const run = new NetworkRun(macro, program, unpackNibbles(packed, codes), request.inferenceNumber, earlyStop ?? undefined);
   for (let outcome = run.step(); outcome !== undefined; outcome = run.step()) {
@@ -111,7 +121,7 @@ export function* runNetwork(bench: Bench, request: MethodRequests['runNetwork'])
   };
 }
 
-function multiplyProblem(request: MethodRequests['multiply'], ranges: number): Refusal | undefined {
+function multiplyProblem(request: MethodRequests['multiply'], ranges: number, codeBytes: number): Refusal | undefined {
   const { firstBitLine, bitLineCount: rows, sourceLines, range, timestep, tile, drives } = request;
   if (rows < 1 || rows > bitLineCount) return outOfRange('bitLineCount', rows, 1, bitLineCount);
   if (firstBitLine + rows > bitLineCount) return outOfRange('firstBitLine', firstBitLine, 0, bitLineCount - rows);
@@ -125,16 +135,19 @@ function multiplyProblem(request: MethodRequests['multiply'], ranges: number): R
   const short = drives.find(({ lines }) => lines.length !== bytes);
   if (short !== undefined) return outOfRange('drives.lines.length', short.lines.length, bytes, bytes);
   const plane = drives.find((drive) => drive.plane > 3)?.plane;
-  return plane === undefined ? undefined : outOfRange('drives.plane', plane, 0, 3);
+  if (plane !== undefined) return outOfRange('drives.plane', plane, 0, 3);
+  const codes = drives.length * sourceLines.length;
+  const limit = Math.floor(answerCodesBytes / codeBytes);
+  return codes <= limit ? undefined : outOfRange('drives.length × sourceLines.length', codes, 1, limit);
 }
 
-export function* multiply({ macro }: Bench, request: MethodRequests['multiply']): Task<'multiply'> {
-  const problem = multiplyProblem(request, macro.ranges.length);
+function* multiply({ macro }: Bench, request: MethodRequests['multiply']): Task<'multiply'> {
+  const codeBytes = macro.chip.profile.converterBits > 16 ? 4 : 2;
+  const problem = multiplyProblem(request, macro.ranges.length, codeBytes);
   if (problem !== undefined) return problem;
   const { firstBitLine, bitLineCount: rows, sourceLines, range, drives } = request;
   const before = { nanoseconds: macro.operationNanoseconds, femtojoules: macro.energyFemtojoules };
   const cells = macro.tile({ firstBitLine, bitLineCount: rows, sourceLines });
-  const codeBytes = macro.chip.profile.converterBits > 16 ? 4 : 2;
   const codes = new Uint8Array(drives.length * sourceLines.length * codeBytes);
   const view = new DataView(codes.buffer);
   const out = new Int32Array(sourceLines.length);
@@ -174,7 +187,7 @@ function regionProblem(region: Region | null | undefined): Refusal | undefined {
   return undefined;
 }
 
-export function* readCells({ macro, bulk }: Bench, { region, averages }: MethodRequests['readCells']): Task<'readCells'> {
+function* readCells({ macro, bulk }: Bench, { region, averages }: MethodRequests['readCells']): Task<'readCells'> {
   const problem = regionProblem(region);
   if (problem !== undefined) return problem;
   if (averages < 1 || averages > averagesMaximum) return outOfRange('averages', averages, 1, averagesMaximum);
@@ -214,16 +227,33 @@ function resetProblem({ chip }: Bench, cells: Uint8Array, request: MethodRequest
   return undefined;
 }
 
-/** The pulses of one request are one step: between two of them nothing could be told of the chip that would be true. */
-export function* resetCells(bench: Bench, request: MethodRequests['resetCells']): Task<'resetCells'> {
+/** Pulses go bit line by bit line, a few lines a step; what was done is saved when the request ends, however it ends. */
+function* resetCells(bench: Bench, request: MethodRequests['resetCells']): Task<'resetCells'> {
   const { chip, macro, bulk } = bench;
-  const cells = bulk.get(request.cellsSha256);
+  const cells = bulk.get(request.cellsSha256)?.slice();
   if (cells === undefined) return missingObject('cellsSha256', request.cellsSha256);
   const problem = resetProblem(bench, cells, request);
   if (problem !== undefined) return problem;
-  const pulses = chip.resetCells(cells);
-  const operationNanoseconds = pulses * (request.widthNanoseconds + chip.profile.settlingNanoseconds);
-  macro.operationNanoseconds += operationNanoseconds;
+  const before = macro.operationNanoseconds;
+  let pulses = 0;
+  for (let line = 0; line < bitLineCount; line += linesPerResetStep) {
+    const given = chip.resetCells(cells, line, line + linesPerResetStep);
+    pulses += given;
+    macro.operationNanoseconds += given * (request.widthNanoseconds + chip.profile.settlingNanoseconds);
+    const done = (line + linesPerResetStep) * sourceLineCount;
+    if (given > 0 && done < chip.codes.length) yield { cells: { done, total: chip.codes.length } };
+  }
   bench.persist();
-  return { pulses, cells: pulses, arrayState: bench.arrayState(), operationNanoseconds };
+  return { pulses, cells: pulses, arrayState: bench.arrayState(), operationNanoseconds: macro.operationNanoseconds - before };
+}
+
+/** The work that a request of the array asks for. @throws RangeError for a method that needs no array */
+export function taskOf(bench: Bench, request: Request, method: MethodName): Task {
+  if (method === 'loadProgram' && request.loadProgram) return loadProgram(bench, request.loadProgram);
+  if (method === 'loadSnapshot' && request.loadSnapshot) return loadSnapshot(bench, request.loadSnapshot);
+  if (method === 'runNetwork' && request.runNetwork) return runNetwork(bench, request.runNetwork);
+  if (method === 'multiply' && request.multiply) return multiply(bench, request.multiply);
+  if (method === 'readCells' && request.readCells) return readCells(bench, request.readCells);
+  if (method === 'resetCells' && request.resetCells) return resetCells(bench, request.resetCells);
+  throw new RangeError(`no task for ${method}`);
 }

@@ -7,6 +7,9 @@ const maximumDriveBits = 4;
 /** Scales of membranes and currents keep every product below 2^53 (NUMERICS.md). */
 const maximumScale = { multiplier: 2 ** 26, shift: 52 };
 
+/** Outputs of the last layer: their membranes go into one message, five bytes each at worst, beside the counts of eight layers. */
+const maximumOutputs = 80;
+
 type Problem = string | undefined;
 
 const outside = (field: string, value: number, minimum: number, maximum: number): Problem =>
@@ -101,5 +104,6 @@ export function programProblem(program: Program, ranges: number): Problem {
     if (wrong !== undefined) return wrong;
     before = outputOf(layer);
   }
-  return undefined;
+  const last = program.layers[program.layers.length - 1];
+  return outside('outputs', last.outputChannels * last.outputHeight * last.outputWidth, 1, maximumOutputs);
 }

@@ -39,7 +39,7 @@ class RawHost {
   }
 
   async hello(session: number, changes: object = {}): Promise<HelloAck | undefined> {
-    const offer = { protocolMinimum: 1, protocolMaximum: 1, hostVersion: '', windowFrames: 32, creditBytes: 60_000, leaseEpoch: 0 };
+    const offer = { protocolMinimum: 1, protocolMaximum: 1, hostVersion: '', windowFrames: 32, creditBytes: 60_000, leaseEpoch: 0, deadManMilliseconds: 0 };
     const hello = { ...offer, capabilities: [], ...changes };
     this.wire.sendFrame('HELLO', session, helloCodec.encode(hello));
     await this.clock.advance(1000);
@@ -126,8 +126,8 @@ t.test('a repeated HELLO does not cut its own session; a new one ends it', async
 t.test('a host of another protocol is refused with both versions', async (t) => {
   const clock = new VirtualClock();
   const host = new RawHost(clock, boardOn(clock).board);
-  await host.hello(1, { protocolMinimum: 2, protocolMaximum: 3 });
-  t.match(text(host.frames.at(-1)?.payload ?? new Uint8Array()), /^PROTOCOL_UNSUPPORTED .*protocol 1, the host 2 to 3/);
+  await host.hello(1, { protocolMinimum: 3, protocolMaximum: 4 });
+  t.match(text(host.frames.find(({ type }) => type === 'RESET')?.payload ?? new Uint8Array()), /^PROTOCOL_UNSUPPORTED .*protocol 1 to 2, the host 3 to 4/);
 });
 
 t.test('an effectful id is applied once, and answered from the journal after that', async (t) => {

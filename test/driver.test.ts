@@ -198,18 +198,18 @@ function strangeBoard(answer: (wire: Wire, session: number) => void) {
 }
 
 t.test('a board that speaks another protocol is refused with both versions', async (t) => {
-  const text = 'PROTOCOL_UNSUPPORTED the board speaks protocol 9, the host 1 to 1';
+  const text = 'PROTOCOL_UNSUPPORTED the board speaks protocol 9 to 9, the host 1 to 2';
   const refusing = strangeBoard((wire, session) => wire.sendFrame('RESET', session, new TextEncoder().encode(text)));
   t.match(await refusing.clock.until(codeOf(refusing.device.whenReady(3000))), { code: 'PROTOCOL_UNSUPPORTED', message: /protocol 9/ });
   await refusing.device.close();
   const geometry = { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: 1 };
   const newer = strangeBoard((wire, session) => wire.sendFrame('HELLO_ACK', session, helloAckCodec.encode({
-    protocol: 9, chipId: 'x', bootId: new Uint8Array(8), bootCount: 1, resetReason: 0, firmwareVersion: '', windowFrames: 32,
+    protocolMinimum: 0, protocolMaximum: 0, deadManMilliseconds: 0, protocol: 9, chipId: 'x', bootId: new Uint8Array(8), bootCount: 1, resetReason: 0, firmwareVersion: '', windowFrames: 32,
     creditBytes: 1000, capabilities: [],
     geometry, limits: { messageBytes: 1, bulkBytes: 1, programs: 1, journalEntries: 1, requestsInFlight: 1 }, arrayState: new Uint8Array(32),
     converter: { bits: 14, signedCodes: false, differential: false, ranges: [] }, leaseEpoch: 0, profile: '', linkTimeMicroseconds: 0,
   })));
-  t.match(await newer.clock.until(codeOf(newer.device.whenReady(3000))), { code: 'PROTOCOL_UNSUPPORTED', message: /protocol 9, this driver 1 to 1/ });
+  t.match(await newer.clock.until(codeOf(newer.device.whenReady(3000))), { code: 'PROTOCOL_UNSUPPORTED', message: /protocol 9 to 9, the host 1 to 2/ });
   await newer.device.close();
 });
 

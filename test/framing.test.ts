@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { decodeCobs, encodeCobs, encodedLength } from '../firmware-protocol/cobs.js';
 import { crc32c } from '../firmware-protocol/crc32c.js';
-import { describeFrame, encodeFrame, type Frame, FrameDecoder, frameTypes, protocolVersion } from '../firmware-protocol/frame.js';
+import { describeFrame, encodeFrame, type Frame, FrameDecoder, frameTypes, framingVersion } from '../firmware-protocol/frame.js';
 import { maximumPayloadBytes } from '../firmware-protocol/limits.js';
 
 interface GoldenFrame {
@@ -23,7 +23,7 @@ const frameOf = ({ header, payloadHex }: GoldenFrame): Frame => ({ ...header, pa
 const framesIn = (bytes: Uint8Array) => new FrameDecoder().push(bytes).flatMap(({ frame }) => frame ?? []);
 
 const anyFrame: fc.Arbitrary<Frame> = fc.record({
-  version: fc.constant(protocolVersion),
+  version: fc.constant(framingVersion),
   type: fc.constantFrom(...frameTypes),
   flags: fc.integer({ min: 0, max: 255 }),
   session: fc.integer({ min: 0, max: 0xffffffff }),

@@ -1,6 +1,10 @@
 import { negativePowers } from './power-table.js';
 import type { Scale } from './round.js';
 
+/** Largest shift and multiplier of a confidence scale. */
+export const confidenceShiftMaximum = 31;
+export const confidenceMultiplierMaximum = 2 ** 18 - 1;
+
 /** A confidence or stop threshold of 1. */
 export const confidenceOne = 2 ** 24;
 
@@ -8,6 +12,7 @@ const exponentBits = 16;
 const exponentOne = 2 ** exponentBits;
 const segmentBits = 6;
 const multiplierLimit = 2 ** 18;
+const halfMultiplier = 2 ** 9;
 const largestExponent = 40 * exponentOne;
 
 /** 2^(−exponent/2^16) in 1/2^24: the whole part shifts, the fraction is interpolated in a table of 1024 segments. */
@@ -31,8 +36,25 @@ export function negativePower(exponentQ16: number): number {
 export function confidenceScale(membraneUnitsPerNetworkUnit: number, temperature: number): Scale {
   const factor = exponentOne / (membraneUnitsPerNetworkUnit * temperature * Math.LN2);
   let shift = 0;
-  while (factor * 2 ** (shift + 1) < multiplierLimit && shift < 52) shift += 1;
+  while (Math.round(factor * 2 ** (shift + 1)) < multiplierLimit && shift < confidenceShiftMaximum) shift += 1;
   return { multiplier: Math.round(factor * 2 ** shift), shift };
+}
+
+/**
+ * floor(difference · multiplier / divisor), exact where the product passes 2^53: the quotient is taken in two halves of the multiplier.
+ * @param difference an integer below 2^38
+ * @param multiplier below 2^18
+ * @param divisor timesteps · 2^shift, below 2^38
+ */
+export function exactQuotient(difference: number, multiplier: number, divisor: number): number {
+  const product = difference * multiplier;
+  if (product <= Number.MAX_SAFE_INTEGER) return Math.floor(product / divisor);
+  const whole = Math.floor(difference / divisor);
+  const rest = difference - whole * divisor;
+  const upper = rest * Math.floor(multiplier / halfMultiplier);
+  const upperWhole = Math.floor(upper / divisor);
+  const lower = (upper - upperWhole * divisor) * halfMultiplier + rest * (multiplier % halfMultiplier);
+  return whole * multiplier + upperWhole * halfMultiplier + Math.floor(lower / divisor);
 }
 
 /** A threshold of (0, 1) as the integer that the gate compares with. */
@@ -61,7 +83,7 @@ export class ConfidenceGate {
     }
     const divisor = this.timesteps * 2 ** by.shift;
     let total = 0;
-    for (const sum of sums) total += negativePower(Math.min(largestExponent, Math.floor(((largest - sum) * by.multiplier) / divisor)));
+    for (const sum of sums) total += negativePower(Math.min(largestExponent, exactQuotient(largest - sum, by.multiplier, divisor)));
     return Math.floor(confidenceOne ** 2 / total);
   }
 

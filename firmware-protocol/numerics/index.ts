@@ -1,4 +1,6 @@
-export { ConfidenceGate, confidenceOne, confidenceScale, negativePower, thresholdQ24 } from './confidence.js';
+export {
+  ConfidenceGate, confidenceMultiplierMaximum, confidenceOne, confidenceScale, confidenceShiftMaximum, exactQuotient, negativePower, thresholdQ24,
+} from './confidence.js';
 export { type Conversion, convert, gainOf } from './converter.js';
 export { packNibbles, planesOf, unpackNibbles } from './drive.js';
 export { GaussianStream, gaussianOfWord, gaussianOne } from './gaussian.js';

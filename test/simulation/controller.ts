@@ -24,6 +24,7 @@ export interface ControllerOptions {
   readonly chance: Chance;
   readonly profile: ProfileChoice;
   readonly pace: 'none' | 'real';
+  readonly frameTimeMicroseconds: number;
   readonly isCanary: boolean;
   readonly plan: () => FaultPlan;
   /** The controller has power again; a serial line must be given to it. */
@@ -130,9 +131,11 @@ export class Controller {
   }
 
   private newBoard(): Board {
-    const { chance, pace, isCanary } = this.options;
+    const { chance, pace, frameTimeMicroseconds, isCanary } = this.options;
     const canary = isCanary ? { journal: () => new ForgetfulJournal(0) } : {};
-    return new Board({ chip: this.chip, clock: this.clock, prng: chance.prng, sha256, pace, persist: (chip) => this.persist(chip), ...canary });
+    return new Board({
+      chip: this.chip, clock: this.clock, prng: chance.prng, sha256, pace, frameTimeMicroseconds, persist: (chip) => this.persist(chip), ...canary,
+    });
   }
 
   private newChip(): Chip {

@@ -1,4 +1,4 @@
-import { Device, type DeviceEvent } from '../../driver/index.js';
+import { Device, type DeviceEvent, type RequestLog } from '../../driver/index.js';
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
 import { EventBus } from '../../server/event-bus.js';
@@ -23,6 +23,8 @@ export interface HostOptions {
   readonly trace: Trace;
   readonly chance: Chance;
   readonly folder: string;
+  readonly requestLog: RequestLog;
+  readonly frameTimeMicroseconds: number;
   readonly sabotage: Sabotage;
   readonly watch: JobWatch;
   readonly observers: Observers;
@@ -44,7 +46,7 @@ export class Host {
   private readonly scheduler: Scheduler;
 
   constructor(private readonly options: HostOptions) {
-    const { clock, chance, folder, sabotage, watch, observers, newJobId, connect } = options;
+    const { clock, chance, folder, requestLog, frameTimeMicroseconds, sabotage, watch, observers, newJobId, connect } = options;
     this.clock = new GuardedClock(clock);
     this.database = openDatabase(folder);
     this.database.exec('PRAGMA synchronous = OFF'); // a process dies here, never the machine
@@ -53,7 +55,8 @@ export class Host {
     const bus = new EventBus();
     const subscription = bus.subscribe({ notify: () => { for (const { event } of subscription.take()) if (event !== undefined) watch.heard(event); } });
     this.device = new Device({
-      name: deviceId, clock: this.clock, prng: chance.prng, onEvent: (event) => this.heard(event), connect: () => connect((action) => this.clock.turn(action)),
+      name: deviceId, clock: this.clock, prng: chance.prng, requestLog, frameTimeMicroseconds, onEvent: (event) => this.heard(event),
+      connect: () => connect((action) => this.clock.turn(action)),
     });
     this.observer = new DeviceObserver(this.device, observers);
     const device = this.observer.observed();

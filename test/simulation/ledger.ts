@@ -64,6 +64,17 @@ export class Ledger {
     this.verdict.expect(outcome !== 'applied' || isAnything, () => `${effects.join(', ')} was reported as applied, and nothing of it is on the chip`);
   }
 
+  /** The board has said what became of effects that were in doubt. @param isReported whether their call had been told that it is unknown */
+  settled(effects: readonly string[], outcome: 'applied' | 'not-applied', isReported: boolean): void {
+    this.trace.tell('settled', `${effects.slice(0, 4).join(', ')} ${outcome}`);
+    for (const effect of effects) {
+      const account = this.account(effect);
+      account[isReported ? 'unknown' : 'open'] -= 1;
+      if (outcome === 'applied') account.applied += 1;
+      this.check(effect, account);
+    }
+  }
+
   /** How often an effect is on the chip now. */
   observed(effect: string, count: number): void {
     const account = this.account(effect);

@@ -82,6 +82,7 @@ export class DeviceObserver {
     const entry: { readonly effects: readonly string[]; outcome: Outcome | 'open' } = { effects, outcome: 'open' };
     this.outcomes.push(entry);
     ledger.asked(effects);
+    trust.asks(wish, effects);
     try {
       const result = await call();
       entry.outcome = 'applied';

@@ -28,7 +28,7 @@ export interface RunReport {
 const shortestMicroseconds = 8_000_000;
 const longestMicroseconds = 25_000_000;
 /** Once all faults have ended, all work must be done and the device ready within this time. */
-const livenessMicroseconds = 4_000_000_000;
+const livenessMicroseconds = 300_000_000;
 const settlingMicroseconds = 10_000_000;
 
 const references = new Map<ProfileChoice, Map<number, readonly string[]>>();

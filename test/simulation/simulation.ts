@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MemoryRequestLog } from '../../driver/index.js';
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import { deviceMessageCodec } from '../../proto/codec.js';
 import { SeededPrng } from '../rig/seeded-prng.js';
@@ -31,10 +32,13 @@ export interface SimulationOptions {
   readonly sabotage?: SabotagePlan;
 }
 
-const firstFreeCell = 256; // source line 256 of bit line 0: networks of the simulation lie below
+const firstFreeSourceLine = 256; // networks of the simulation lie below
+const freeBitLines = 511; // the last one holds the worn cell
 const wornCell = 511 * 512 + 511;
 const connectMicroseconds = 1000;
-const mostTurns = 3_000_000;
+const longestFrameBytes = 650;
+const mostTurns = 1_000_000;
+const mostTurnsAtOnce = 20_000;
 
 /** A service, a line and a board in one process, under one clock and one seed. It does nothing by itself: a script moves it. */
 export class Simulation {
@@ -54,6 +58,9 @@ export class Simulation {
   cable: Cable;
   private readonly lineChance: Chance;
   private readonly folder = mkdtempSync(join(tmpdir(), 'prime-hil-simulation-'));
+  private readonly requestLog = new MemoryRequestLog();
+  private turnAtMicroseconds = 0;
+  private turnsAtOnce = 0;
   private isAnswerDue = false;
   private jobs = 0;
   private cells = 0;
@@ -63,20 +70,24 @@ export class Simulation {
     this.sabotage = new Sabotage(options.sabotage);
     this.chance = new Chance(new SeededPrng(options.seed));
     this.lineChance = this.chance.branch();
-    this.trust = new Trust(this.trace, this.verdict, profileOf(options.profile));
+    this.trust = new Trust(this.trace, this.verdict, this.ledger, profileOf(options.profile));
     this.controller = new Controller({
       clock: this.clock, trace: this.trace, verdict: this.verdict, ledger: this.ledger, sabotage: this.sabotage, chance: this.chance.branch(),
-      profile: options.profile, pace: options.pace, isCanary: options.isCanary, plan: () => this.plan, onPower: () => this.powerCameBack(),
+      profile: options.profile, pace: options.pace, frameTimeMicroseconds: this.frameTimeMicroseconds, isCanary: options.isCanary, plan: () => this.plan, onPower: () => this.powerCameBack(),
     });
     this.cable = this.newCable();
     if (!options.isSocket) this.controller.attach(this.cable);
+  }
+
+  private get frameTimeMicroseconds(): number {
+    return Math.ceil(this.options.byteMicroseconds * longestFrameBytes);
   }
 
   startHost(): Host {
     const { clock, trace, verdict, ledger, trust, controller, sabotage, watch, folder, chance } = this;
     this.trace.tell('host', 'starts');
     this.host = new Host({
-      clock, trace, chance: chance.branch(), folder, sabotage, watch, newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
+      clock, trace, chance: chance.branch(), folder, requestLog: this.requestLog, frameTimeMicroseconds: this.frameTimeMicroseconds, sabotage, watch, newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
       observers: { ledger, trust, verdict, controller, isExact: this.options.profile === 'ideal' },
       shop: { ledger, verdict, wornCell, newCells: (count) => this.newCells(count) },
     });
@@ -113,8 +124,17 @@ export class Simulation {
     for (let turns = 0; ; turns += 1) {
       if (this.verdict.failure !== undefined) throw new Halt();
       if (holds()) return true;
+      this.watchForSpin();
       if (turns > mostTurns || !(await this.clock.step(end))) return false;
     }
+  }
+
+  /** Somebody who makes a timer for now again and again would stop the time for all. */
+  private watchForSpin(): void {
+    const now = this.clock.nowMicroseconds();
+    this.turnsAtOnce = now === this.turnAtMicroseconds ? this.turnsAtOnce + 1 : 0;
+    this.turnAtMicroseconds = now;
+    if (this.turnsAtOnce > mostTurnsAtOnce) this.verdict.fail('liveness', `${mostTurnsAtOnce} turns happened and no time has passed`);
   }
 
   /** Leaves nothing on disk. A host that still lives dies. */
@@ -124,10 +144,14 @@ export class Simulation {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
+  /** Cells far apart, so that pulses on them are several steps of the board; the neighbour of each is free too. */
   private newCells(count: number): number[] {
     const first = this.cells;
-    this.cells += count + (count & 1);
-    return Array.from({ length: count }, (_, index) => firstFreeCell + Math.floor((first + index) / 256) * 512 + ((first + index) % 256));
+    this.cells += count;
+    return Array.from({ length: count }, (_, index) => {
+      const number = first + index;
+      return ((number * 157) % freeBitLines) * 512 + firstFreeSourceLine + 2 * Math.floor(number / freeBitLines);
+    });
   }
 
   private connect(turn: Turn): Promise<ByteChannel> {

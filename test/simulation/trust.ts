@@ -3,6 +3,7 @@ import { deviceMessageCodec, hostMessageCodec } from '../../proto/codec.js';
 import type { Final, Request } from '../../proto/message.js';
 import { methodEffects, methodNames } from '../../proto/method.js';
 import type { Profile } from '../../sim/profile.js';
+import type { Ledger } from './ledger.js';
 import type { Trace } from './trace.js';
 import type { Verdict } from './verdict.js';
 
@@ -12,8 +13,9 @@ const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 interface Outstanding {
   /** What it asks for; the call that it belongs to has the same. */
   readonly wish: string;
+  readonly effects: readonly string[];
   /** Why nobody waits for its answer any more, and which doubt of the run that is. */
-  doubt: { readonly number: number; readonly why: string } | undefined;
+  doubt: { readonly number: number; readonly why: string; readonly isReported: boolean } | undefined;
 }
 
 /** Answers that leave open what becomes of the request. */
@@ -21,6 +23,9 @@ const evasions: ReadonlySet<string> = new Set(['LEASE_STALE', 'DEVICE_BUSY', 'ME
 const unknown = 2;
 
 const isDecisive = ({ failure }: Final) => !failure || (failure.outcome !== unknown && !evasions.has(failure.code));
+
+/** What a decisive answer says of all that was asked for; undefined where a part of it was done. */
+const outcomeOf = ({ failure }: Final) => (!failure ? 'applied' : failure.outcome === 0 ? 'not-applied' : undefined);
 
 /**
  * Whether the host may change the array: after an outcome that nobody knows, no effectful request leaves it before the board's journal has
@@ -30,17 +35,23 @@ export class Trust {
   private doubts = 0;
   private readonly seen = new Set<string>();
   private readonly outstanding = new Map<string, Outstanding>();
+  private readonly effectsOf = new Map<string, readonly string[]>();
 
-  constructor(private readonly trace: Trace, private readonly verdict: Verdict, private readonly profile: Profile) {}
+  constructor(private readonly trace: Trace, private readonly verdict: Verdict, private readonly ledger: Ledger, private readonly profile: Profile) {}
+
+  /** A call is about to ask for effects; its request will say the wish. */
+  asks(wish: string, effects: readonly string[]): void {
+    this.effectsOf.set(wish, effects);
+  }
 
   /** A call was told that its outcome is unknown. */
   lose(wish: string, why: string): void {
-    for (const request of this.outstanding.values()) if (request.wish === wish) this.giveUp(request, why);
+    for (const request of this.outstanding.values()) if (request.wish === wish) this.giveUp(request, why, true);
   }
 
   /** What the host had sent and had no answer to is known to nobody. */
   hostDied(): void {
-    for (const request of this.outstanding.values()) this.giveUp(request, 'the host died while it was under way');
+    for (const request of this.outstanding.values()) this.giveUp(request, 'the host died while it was under way', false);
   }
 
   /** Begins to read the whole array. @returns what ends it: call it when the cells are there */
@@ -63,13 +74,17 @@ export class Trust {
     if (frame.type !== 'DATA') return;
     const message = deviceMessageCodec.decode(frame.payload);
     if (!message.ok || !message.value.final || !isDecisive(message.value.final)) return;
-    this.outstanding.delete(hex(message.value.final.requestId));
+    const id = hex(message.value.final.requestId);
+    const request = this.outstanding.get(id);
+    const outcome = outcomeOf(message.value.final);
+    this.outstanding.delete(id);
+    if (request?.doubt !== undefined && outcome !== undefined) this.ledger.settled(request.effects, outcome, request.doubt.isReported);
   }
 
-  private giveUp(request: Outstanding, why: string): void {
+  private giveUp(request: Outstanding, why: string, isReported: boolean): void {
     if (request.doubt !== undefined) return;
     this.doubts += 1;
-    request.doubt = { number: this.doubts, why };
+    request.doubt = { number: this.doubts, why, isReported };
     this.trace.tell('doubt', `${request.wish.slice(0, 24)}: ${why}`);
   }
 
@@ -80,7 +95,8 @@ export class Trust {
     this.seen.add(id);
     const doubt = [...this.outstanding.values()].find((other) => other.doubt !== undefined);
     this.verdict.expect(doubt === undefined, () => `${method} ${id.slice(0, 8)} left the host, and nobody knows of ${doubt?.wish}: ${doubt?.doubt?.why}`);
-    this.outstanding.set(id, { wish: wishOf(request), doubt: undefined });
+    const wish = wishOf(request);
+    this.outstanding.set(id, { wish, effects: this.effectsOf.get(wish) ?? [], doubt: undefined });
     if (request.resetCells) this.checkEnvelope(request.resetCells);
   }
 
