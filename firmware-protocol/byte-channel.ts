@@ -15,5 +15,7 @@ export interface ByteChannel {
   write(bytes: Uint8Array): void;
   /** Bytes accepted by `write` that have not left yet. */
   readonly queuedBytes: number;
+  /** Writes that had to be helped on, where the channel knows. */
+  readonly writeStalls?: number;
   close(): void;
 }

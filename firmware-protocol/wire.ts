@@ -36,12 +36,14 @@ export interface WireStatistics {
   readonly lineFramesReceived: number;
   /** Bytes that the port has accepted and not sent yet. */
   readonly channelQueuedBytes: number;
+  readonly writeStalls: number;
 }
 
 /** Of a line that is not open. */
 export const noWireStatistics: WireStatistics = {
   link: undefined, discarded: { crc: 0, cobs: 0, 'too-long': 0, 'too-short': 0, version: 0, type: 0 }, discardedFrames: 0, discardedBytes: 0,
   lineBytesSent: 0, lineBytesReceived: 0, lineFramesSent: 0, lineFramesReceived: 0, channelQueuedBytes: 0,
+  writeStalls: 0,
 };
 
 /** Bytes in the channel above which frames wait in the link, where a retransmission or an urgent message can still overtake. */
@@ -50,7 +52,9 @@ const channelHighMarkBytes = 64 * 1024;
 const channelHighMarkMicroseconds = 20_000;
 /** Bytes in the link above which the user should wait. */
 const queueHighMarkBytes = 256 * 1024;
-const queueLowMarkBytes = 64 * 1024;
+/** And on a line whose speed is known, so much of its time: what is queued behind must not outlive its deadline. */
+const queueHighMarkMicroseconds = 1_000_000;
+const queueLowMarkShare = 0.25;
 
 /** One end of a line: bytes to frames to messages and back. It is the same on the host and on the device. */
 export class Wire {
@@ -66,6 +70,7 @@ export class Wire {
   private isClosed = false;
   private isFull = false;
   private highMarkBytes = channelHighMarkBytes;
+  private queueMarkBytes = queueHighMarkBytes;
   private lastHeardMicroseconds: number;
   private readonly discards: Record<DiscardReason, number> = { crc: 0, cobs: 0, 'too-long': 0, 'too-short': 0, version: 0, type: 0 };
   private readonly counts = { discardedFrames: 0, discardedBytes: 0, lineBytesSent: 0, lineBytesReceived: 0, lineFramesSent: 0, lineFramesReceived: 0 };
@@ -83,8 +88,10 @@ export class Wire {
     this.isFull = false;
     this.lastHeardMicroseconds = this.clock.nowMicroseconds();
     const { frameTimeMicroseconds = 0 } = options;
-    const frames = frameTimeMicroseconds === 0 ? Number.POSITIVE_INFINITY : Math.max(2, channelHighMarkMicroseconds / frameTimeMicroseconds);
-    this.highMarkBytes = Math.min(channelHighMarkBytes, frames * maximumWireBytes);
+    const framesIn = (microseconds: number) => (frameTimeMicroseconds === 0 ? Number.POSITIVE_INFINITY : microseconds / frameTimeMicroseconds);
+    this.highMarkBytes = Math.min(channelHighMarkBytes, Math.max(2, framesIn(channelHighMarkMicroseconds)) * maximumWireBytes);
+    const windows = Math.max(2 * options.windowFrames, framesIn(queueHighMarkMicroseconds));
+    this.queueMarkBytes = Math.min(queueHighMarkBytes, windows * maximumWireBytes);
   }
 
   /** Forgets the session that is open. The line stays. */
@@ -104,7 +111,7 @@ export class Wire {
   send(payload: Uint8Array, priority: Priority): void {
     if (this.link === undefined || this.isClosed) return;
     this.link.send(payload, priority);
-    if (this.link.queuedBytes > queueHighMarkBytes) this.isFull = true;
+    if (this.link.queuedBytes > this.queueMarkBytes) this.isFull = true;
     this.pump();
   }
 
@@ -134,7 +141,8 @@ export class Wire {
   }
 
   get statistics(): WireStatistics {
-    return { link: this.link?.statistics, discarded: { ...this.discards }, ...this.counts, channelQueuedBytes: this.channel.queuedBytes };
+    const { queuedBytes, writeStalls = 0 } = this.channel;
+    return { link: this.link?.statistics, discarded: { ...this.discards }, ...this.counts, channelQueuedBytes: queuedBytes, writeStalls };
   }
 
   /** Closes the channel; `down` is not called. */
@@ -197,7 +205,7 @@ export class Wire {
     this.flush();
     if (link.state === 'down') this.fail('no answer to retransmissions');
     else this.watch(link, now);
-    if (this.isFull && link.queuedBytes < queueLowMarkBytes && !this.isClosed) {
+    if (this.isFull && link.queuedBytes < this.queueMarkBytes * queueLowMarkShare && !this.isClosed) {
       this.isFull = false;
       this.events.room();
     }

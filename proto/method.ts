@@ -23,6 +23,8 @@ export const methodEffects: Readonly<Record<MethodName, Effect>> = {
 
 export const methodNames = Object.keys(methodEffects) as MethodName[];
 
+export const isMethodName = (name: string): name is MethodName => Object.hasOwn(methodEffects, name);
+
 /** Methods that change nothing and put bias on the array all the same. */
 const arrayReads: ReadonlySet<MethodName> = new Set<MethodName>(['runNetwork', 'multiply', 'readCells']);
 

@@ -18,6 +18,7 @@ import { type Database, openDatabase } from './store/database.js';
 import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
 import { ObjectStore } from './store/objects.js';
+import { StoredRequestLog } from './store/request-log.js';
 import { systemClock } from './system-clock.js';
 import { version } from './version.js';
 
@@ -57,7 +58,7 @@ class Opened {
 
 function figuresOf(registry: Registry): DeviceFigures[] {
   return registry.views().map(({ id, state, statistics }) => {
-    const { link, discardedFrames } = statistics;
+    const { link, discardedFrames, lineBytesSent, lineBytesReceived } = statistics;
     const microseconds = link?.roundTripMicroseconds ?? statistics.roundTripMicroseconds;
     return {
       device: id,
@@ -66,8 +67,8 @@ function figuresOf(registry: Registry): DeviceFigures[] {
         roundTripSeconds: microseconds === undefined ? undefined : microseconds / 1e6,
         retransmissions: link?.retransmissions ?? 0,
         discardedFrames,
-        bytesSent: link?.bytesSent ?? 0,
-        bytesReceived: link?.bytesReceived ?? 0,
+        bytesSent: lineBytesSent,
+        bytesReceived: lineBytesReceived,
       },
     };
   });
@@ -144,7 +145,8 @@ export async function startService(configuration: Configuration, options: AppOpt
     const database = openDatabase(configuration.homeFolder);
     opened.add(() => database.close());
     const bus = new EventBus();
-    const registry = new Registry({ clock: systemClock, prng: systemPrng, bus, hostVersion: version() });
+    const requestLog = (device: string) => new StoredRequestLog(database, device);
+    const registry = new Registry({ clock: systemClock, prng: systemPrng, bus, hostVersion: version(), requestLog });
     opened.add(() => registry.close());
     for (const device of configuration.devices) await registry.add(device);
     const parts = assemble(configuration, { database, registry, bus }, opened);

@@ -204,7 +204,8 @@ t.test('a board that speaks another protocol is refused with both versions', asy
   await refusing.device.close();
   const geometry = { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: 1 };
   const newer = strangeBoard((wire, session) => wire.sendFrame('HELLO_ACK', session, helloAckCodec.encode({
-    protocolMinimum: 0, protocolMaximum: 0, deadManMilliseconds: 0, protocol: 9, chipId: 'x', bootId: new Uint8Array(8), bootCount: 1, resetReason: 0, firmwareVersion: '', windowFrames: 32,
+    protocolMinimum: 0, protocolMaximum: 0, deadManMilliseconds: 0,
+    protocol: 9, chipId: 'x', bootId: new Uint8Array(8), bootCount: 1, resetReason: 0, firmwareVersion: '', windowFrames: 32,
     creditBytes: 1000, capabilities: [],
     geometry, limits: { messageBytes: 1, bulkBytes: 1, programs: 1, journalEntries: 1, requestsInFlight: 1 }, arrayState: new Uint8Array(32),
     converter: { bits: 14, signedCodes: false, differential: false, ranges: [] }, leaseEpoch: 0, profile: '', linkTimeMicroseconds: 0,

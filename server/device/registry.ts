@@ -1,5 +1,5 @@
 import {
-  connectTo, Device, type DeviceEvent, type DeviceState, type DeviceStatistics, formatAddress, type HelloAck, parseAddress,
+  connectTo, Device, type DeviceEvent, type DeviceState, type DeviceStatistics, formatAddress, type HelloAck, parseAddress, type RequestLog,
 } from '../../driver/index.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
 import type { Prng } from '../../firmware-protocol/prng.js';
@@ -28,6 +28,8 @@ export interface RegistryOptions {
   readonly prng: Prng;
   readonly bus: EventBus;
   readonly hostVersion: string;
+  /** Where the effectful requests of a device leave their trace, by its name. */
+  readonly requestLog: (id: string) => RequestLog;
 }
 
 interface Entry {
@@ -61,13 +63,14 @@ export class Registry {
     const simulator = isSimulatorAddress(address) ? new SimulatorProcess(parseSimulatorAddress(address)) : undefined;
     const fixed = simulator === undefined ? parseAddress(address) : await simulator.line();
     const frameTimeMicroseconds = fixed.kind === 'serial' && simulator === undefined ? Math.ceil((frameBits * 1e6) / fixed.baud) : 0;
-    const { clock, prng, hostVersion } = this.options;
+    const { clock, prng, hostVersion, requestLog } = this.options;
     const device = new Device({
       name: simulator === undefined ? formatAddress(fixed) : address,
       clock,
       prng,
       hostVersion,
       frameTimeMicroseconds,
+      requestLog: requestLog(id),
       // A simulator that died is started again on the next attempt; its boot id tells that it is another run.
       connect: async () => connectTo(simulator === undefined ? fixed : await simulator.line()),
       onEvent: (event) => this.took(id, event),

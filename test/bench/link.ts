@@ -1,4 +1,4 @@
-// The link over a pseudo-terminal to the simulator process, against a bare serialport echo over another one.
+// The link over a pseudo-terminal to the simulator process, against a bare serialport over another one: an echo, and a one-way stream of writes.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
@@ -39,8 +39,8 @@ async function overLink(): Promise<{ device: Device; close(): Promise<void> }> {
   };
 }
 
-/** A serial port whose other end sends back what it reads. */
-class Echo {
+/** A serial port whose other end sends back what it reads, or one byte for so many. */
+class Bare {
   private received = 0;
   private wanted = 0;
   private resolve: (() => void) | undefined;
@@ -52,23 +52,36 @@ class Echo {
     });
   }
 
-  static async open(): Promise<Echo> {
+  static async open(swallowed = 0): Promise<Bare> {
     const program = new URL('./echo-process.js', import.meta.url).pathname;
-    const { child, address } = await started(process.execPath, [program]);
-    const port = new SerialPort({ path: address, baudRate: 3_000_000, autoOpen: false, hupcl: false });
+    const { child, address } = await started(process.execPath, [program, String(swallowed)]);
+    const port = new SerialPort({ path: address, baudRate: 3_000_000, autoOpen: false, hupcl: false, highWaterMark: writeBytes });
     await new Promise<void>((resolve, reject) => port.open((error) => (error ? reject(error) : resolve())));
-    return new Echo(port, child);
+    return new Bare(port, child);
   }
 
   /** Writes bytes and waits until as many have come back. */
   async exchange(bytes: Buffer): Promise<void> {
-    this.received = 0;
-    this.wanted = bytes.length;
-    const back = new Promise<void>((resolve) => {
-      this.resolve = resolve;
-    });
+    const back = this.comesBack(bytes.length);
     this.port.write(bytes);
     await back;
+  }
+
+  /** Writes bytes one way, a chunk behind the other, and waits for the word that they are there. */
+  async stream(totalBytes: number, chunk: Buffer): Promise<void> {
+    const back = this.comesBack(1);
+    for (let sent = 0; sent < totalBytes; sent += chunk.length) {
+      await new Promise<void>((resolve, reject) => this.port.write(chunk, (error) => (error ? reject(error) : resolve())));
+    }
+    await back;
+  }
+
+  private comesBack(bytes: number): Promise<void> {
+    this.received = 0;
+    this.wanted = bytes;
+    return new Promise((resolve) => {
+      this.resolve = resolve;
+    });
   }
 
   async close(): Promise<void> {
@@ -79,7 +92,7 @@ class Echo {
 
 async function roundTrip(): Promise<{ subject: Subject; baseline: Subject }> {
   const link = await overLink();
-  const echo = await Echo.open();
+  const echo = await Bare.open();
   const small = Buffer.alloc(smallBytes, 1);
   const timed = (action: () => Promise<unknown>) => async () => {
     const start = performance.now();
@@ -94,7 +107,8 @@ async function roundTrip(): Promise<{ subject: Subject; baseline: Subject }> {
 
 async function throughput(): Promise<{ subject: Subject; baseline: Subject }> {
   const link = await overLink();
-  const echo = await Echo.open();
+  const bare = await Bare.open(objectBytes);
+  const chunk = Buffer.alloc(writeBytes, 1);
   const rate = (bytes: number, start: number) => (bytes * 1000) / (performance.now() - start);
   const upload = async () => {
     const object = randomBytes(objectBytes); // a new one each time: what is there already is not sent again
@@ -102,15 +116,14 @@ async function throughput(): Promise<{ subject: Subject; baseline: Subject }> {
     await link.device.uploadBulk(object);
     return rate(objectBytes, start);
   };
-  const repeat = async () => {
-    const chunk = Buffer.alloc(writeBytes, 1);
+  const stream = async () => {
     const start = performance.now();
-    for (let sent = 0; sent < objectBytes; sent += writeBytes) await echo.exchange(chunk);
+    await bare.stream(objectBytes, chunk);
     return rate(objectBytes, start);
   };
   return {
     subject: { name: 'link', window: upload, close: () => link.close() },
-    baseline: { name: 'serialport-echo', window: repeat, close: () => echo.close() },
+    baseline: { name: 'serialport-one-way', window: stream, close: () => bare.close() },
   };
 }
 
