@@ -1,4 +1,4 @@
-import { Device, type DeviceEvent, type RequestLog } from '../../driver/index.js';
+import { Device, type DeviceEvent } from '../../driver/index.js';
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
 import { EventBus } from '../../server/event-bus.js';
@@ -7,6 +7,7 @@ import { type JobKind, Scheduler } from '../../server/job/scheduler.js';
 import type { Job } from '../../server/job/state.js';
 import { JobStore } from '../../server/job/store.js';
 import { type Database, openDatabase } from '../../server/store/database.js';
+import { StoredRequestLog } from '../../server/store/request-log.js';
 import type { Turn } from './cable.js';
 import type { Chance } from './chance.js';
 import { GuardedClock } from './guarded-clock.js';
@@ -23,7 +24,6 @@ export interface HostOptions {
   readonly trace: Trace;
   readonly chance: Chance;
   readonly folder: string;
-  readonly requestLog: RequestLog;
   readonly frameTimeMicroseconds: number;
   readonly sabotage: Sabotage;
   readonly watch: JobWatch;
@@ -46,16 +46,17 @@ export class Host {
   private readonly scheduler: Scheduler;
 
   constructor(private readonly options: HostOptions) {
-    const { clock, chance, folder, requestLog, frameTimeMicroseconds, sabotage, watch, observers, newJobId, connect } = options;
+    const { clock, chance, folder, frameTimeMicroseconds, sabotage, watch, observers, newJobId, connect } = options;
     this.clock = new GuardedClock(clock);
     this.database = openDatabase(folder);
     this.database.exec('PRAGMA synchronous = OFF'); // a process dies here, never the machine
-    this.store = new JobStore(sabotagedDatabase(this.database, sabotage), () => firstMilliseconds + Math.floor(clock.nowMicroseconds() / 1000), newJobId);
+    const failing = sabotagedDatabase(this.database, sabotage);
+    this.store = new JobStore(failing, () => firstMilliseconds + Math.floor(clock.nowMicroseconds() / 1000), newJobId);
     watch.checkStore(this.store);
     const bus = new EventBus();
     const subscription = bus.subscribe({ notify: () => { for (const { event } of subscription.take()) if (event !== undefined) watch.heard(event); } });
     this.device = new Device({
-      name: deviceId, clock: this.clock, prng: chance.prng, requestLog, frameTimeMicroseconds, onEvent: (event) => this.heard(event),
+      name: deviceId, clock: this.clock, prng: chance.prng, requestLog: new StoredRequestLog(failing, deviceId), frameTimeMicroseconds, onEvent: (event) => this.heard(event),
       connect: () => connect((action) => this.clock.turn(action)),
     });
     this.observer = new DeviceObserver(this.device, observers);

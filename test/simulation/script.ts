@@ -9,6 +9,7 @@ import type { SabotagePlan } from './sabotage.js';
 import { type ProfileChoice, profileChoices } from './silicon.js';
 import { Simulation, type SimulationOptions } from './simulation.js';
 import { Halt, type RunFailure } from './verdict.js';
+import type { Work } from './work.js';
 
 export interface RunReport {
   readonly seed: number;
@@ -87,27 +88,35 @@ function checkRows(simulation: Simulation, reference: ReadonlyMap<number, readon
   }
 }
 
-/** After the faults: a user reads the cells and works on, and all that was accepted ends. */
+/** What must succeed on a bench without faults: the cells are read, then everything works. */
+const lastWork: readonly Work[] = [
+  { kind: 'read', parameters: { region: wholeArray, averages: 1 } },
+  { kind: 'count', parameters: { additions: 3, together: true, isCautious: false } },
+  { kind: 'pulse', parameters: { pulses: 2, cells: 2, isCautious: false, isWild: true } },
+  asSubmitted({ kind: 'inference', parameters: { variant: 1, execution: 'device' } }),
+];
+
+async function allEnd(simulation: Simulation, when: string): Promise<void> {
+  const { watch, verdict } = simulation;
+  if (await simulation.until(() => watch.unfinished.length === 0, livenessMicroseconds)) return;
+  verdict.fail('liveness', `${livenessMicroseconds / 1e6} s after ${when} these have not ended: ${watch.unfinished.join(', ')}`);
+  throw new Halt();
+}
+
+/** After the faults: all that was accepted ends, and what is asked for then is done. */
 async function recover(simulation: Simulation): Promise<void> {
+  const { verdict, controller } = simulation;
   simulation.heal();
   if (simulation.host === undefined) simulation.startHost();
-  if (simulation.controller.isStopped) simulation.controller.restart();
-  const { verdict, watch } = simulation;
-  if (!(await simulation.until(() => watch.unfinished.length === 0, livenessMicroseconds))) {
-    verdict.fail('liveness', `not done ${livenessMicroseconds / 1e6} s after the last fault: ${watch.unfinished.join(', ')}`);
-  }
-  const last = [
-    { kind: 'read', parameters: { region: wholeArray, averages: 1 } },
-    { kind: 'count', parameters: { additions: 3, together: true, isCautious: false } },
-    { kind: 'pulse', parameters: { pulses: 2, cells: 2, isCautious: false, isWild: true } },
-    asSubmitted({ kind: 'inference', parameters: { variant: 1, execution: 'device' } }),
-  ];
-  const ids = last.map((work) => simulation.submit(work));
-  const store = () => simulation.host?.store;
-  const isDone = () => watch.unfinished.length === 0;
-  if (!(await simulation.until(isDone, livenessMicroseconds))) verdict.fail('liveness', `not done: ${watch.unfinished.join(', ')}`);
+  await simulation.until(() => !controller.isOff, settlingMicroseconds);
+  if (controller.isStopped) controller.restart();
+  // The first job may still meet what the last fault has left behind.
+  simulation.submit({ kind: 'carry', parameters: { bytes: 1, seed: 1 } });
+  await allEnd(simulation, 'the last fault');
+  const ids = lastWork.map((work) => simulation.submit(work));
+  await allEnd(simulation, 'the last jobs were submitted');
   for (const id of ids) {
-    const job = id === undefined ? undefined : store()?.get(id);
+    const job = id === undefined ? undefined : simulation.host?.store.get(id);
     if (job?.state !== 'SUCCEEDED') verdict.fail('liveness', `${job?.kind} on a bench without faults: ${job?.state ?? 'refused'} ${JSON.stringify(job?.failure)}`);
   }
   const state = simulation.host?.device.state;

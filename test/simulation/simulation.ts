@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MemoryRequestLog } from '../../driver/index.js';
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import { deviceMessageCodec } from '../../proto/codec.js';
 import { SeededPrng } from '../rig/seeded-prng.js';
@@ -58,7 +57,6 @@ export class Simulation {
   cable: Cable;
   private readonly lineChance: Chance;
   private readonly folder = mkdtempSync(join(tmpdir(), 'prime-hil-simulation-'));
-  private readonly requestLog = new MemoryRequestLog();
   private turnAtMicroseconds = 0;
   private turnsAtOnce = 0;
   private isAnswerDue = false;
@@ -87,7 +85,7 @@ export class Simulation {
     const { clock, trace, verdict, ledger, trust, controller, sabotage, watch, folder, chance } = this;
     this.trace.tell('host', 'starts');
     this.host = new Host({
-      clock, trace, chance: chance.branch(), folder, requestLog: this.requestLog, frameTimeMicroseconds: this.frameTimeMicroseconds, sabotage, watch, newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
+      clock, trace, chance: chance.branch(), folder, frameTimeMicroseconds: this.frameTimeMicroseconds, sabotage, watch, newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
       observers: { ledger, trust, verdict, controller, isExact: this.options.profile === 'ideal' },
       shop: { ledger, verdict, wornCell, newCells: (count) => this.newCells(count) },
     });
