@@ -92,6 +92,7 @@ export class Controller {
 
   close(): void {
     this.look();
+    this.isOff = true;
     this.board.close();
     const { pulses } = this.chip;
     const watched = [...this.options.ledger.watchedCells].reduce((sum, cell) => sum + this.chip.pulseCounts[cell], 0);

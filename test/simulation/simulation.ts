@@ -71,7 +71,8 @@ export class Simulation {
     this.trust = new Trust(this.trace, this.verdict, this.ledger, profileOf(options.profile));
     this.controller = new Controller({
       clock: this.clock, trace: this.trace, verdict: this.verdict, ledger: this.ledger, sabotage: this.sabotage, chance: this.chance.branch(),
-      profile: options.profile, pace: options.pace, frameTimeMicroseconds: this.frameTimeMicroseconds, isCanary: options.isCanary, plan: () => this.plan, onPower: () => this.powerCameBack(),
+      profile: options.profile, pace: options.pace, frameTimeMicroseconds: this.frameTimeMicroseconds, isCanary: options.isCanary, plan: () => this.plan,
+      onPower: () => this.serveSerialLine(),
     });
     this.cable = this.newCable();
     if (!options.isSocket) this.controller.attach(this.cable);
@@ -171,8 +172,9 @@ export class Simulation {
     return this.cable.open('host', turn);
   }
 
-  private powerCameBack(): void {
-    if (!this.options.isSocket) this.controller.attach(this.cable);
+  /** A board on a serial line has no other: it is given it again. */
+  private serveSerialLine(): void {
+    if (!this.options.isSocket && !this.controller.isOff) this.controller.attach(this.cable);
   }
 
   private newCable(): Cable {
@@ -192,6 +194,7 @@ export class Simulation {
         this.isAnswerDue = false;
         return isDue && chance.happens(this.plan.writes['answer-loss']);
       },
+      boardGaveUp: () => this.serveSerialLine(),
     });
   }
 }
