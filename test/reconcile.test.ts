@@ -1,10 +1,13 @@
 // After an outcome that nobody knows, no command leaves the host before the cells were read, however it became unknown.
 import t, { type Test } from 'tap';
-import { Device } from '../driver/index.js';
+import { Device, type LoggedRequest } from '../driver/index.js';
 import { Wire } from '../firmware-protocol/wire.js';
 import { helloAckCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
-import { Rig } from './rig/bench.js';
+import { Board } from '../sim/board.js';
+import { Chip } from '../sim/chip.js';
+import { profileNamed } from '../sim/profile.js';
+import { Rig, sha256 } from './rig/bench.js';
 import { Line } from './rig/line.js';
 import { SeededPrng } from './rig/seeded-prng.js';
 import { VirtualClock } from './rig/virtual-clock.js';
@@ -74,6 +77,33 @@ t.test('commands that wait when an outcome becomes unknown do not leave the host
   t.match(await rig.until(sent), { outcome: 'unknown' });
   t.match(await rig.until(waiting), readFirst);
   await reconciles(t, rig);
+});
+
+t.test('a log that does not take an outcome hides it from nobody, and gets it later', async (t) => {
+  const clock = new VirtualClock();
+  const prng = new SeededPrng(3);
+  const open = new Set<string>();
+  let isFull = true;
+  const name = (id: Uint8Array) => Buffer.from(id).toString('hex');
+  const requestLog = {
+    begin: ({ id }: LoggedRequest) => { open.add(name(id)); },
+    end: (id: Uint8Array) => {
+      if (isFull) throw new Error('disk full');
+      open.delete(name(id));
+    },
+    unended: () => [],
+  };
+  const board = new Board({ chip: Chip.pristine(profileNamed('ideal'), 1), clock, prng, sha256 });
+  const line = new Line(clock, prng);
+  board.attach(line.board);
+  const device = new Device({ name: 'logged', clock, prng, requestLog, onEvent: () => undefined, connect: async () => line.host });
+  t.equal((await clock.until(device.scratch(1))).count, 1);
+  t.equal(open.size, 1);
+  isFull = false;
+  t.equal((await clock.until(device.scratch(1))).count, 2);
+  t.equal(open.size, 0);
+  await device.close();
+  board.close();
 });
 
 t.test('a board that takes a command and never answers', async (t) => {
