@@ -24,6 +24,8 @@ export interface ReconciliationEvents {
 export class Reconciliation {
   private readonly begun = new Map<string, LoggedRequest>();
   private readonly unknown = new Map<string, LoggedRequest>();
+  /** Ends that the log did not take. Until it does they are open in it, and a later run of this program asks the board once more: that does no harm. */
+  private readonly unlogged = new Map<string, { readonly id: Uint8Array; readonly outcome: Outcome }>();
 
   constructor(private readonly log: RequestLog, private readonly events: ReconciliationEvents) {
     for (const request of log.unended()) this.unknown.set(idText(request.id), request);
@@ -50,7 +52,7 @@ export class Reconciliation {
     const request = this.begun.get(key);
     if (request === undefined) return;
     this.begun.delete(key);
-    if (outcome !== 'unknown') this.log.end(id, outcome);
+    if (outcome !== 'unknown') this.logEnd(id, outcome);
     else {
       this.unknown.set(key, request);
       this.events.changed();
@@ -85,8 +87,21 @@ export class Reconciliation {
 
   private settle(key: string, request: LoggedRequest, outcome: Outcome): void {
     this.unknown.delete(key);
-    this.log.end(request.id, outcome);
+    this.logEnd(request.id, outcome);
     this.events.resolved(request, outcome);
     if (!this.isDue) this.events.changed();
+  }
+
+  /** The outcome is known whether the log takes it or not: a full disk must not hide it from those who wait for it. */
+  private logEnd(id: Uint8Array, outcome: Outcome): void {
+    this.unlogged.set(idText(id), { id, outcome });
+    try {
+      for (const [key, end] of this.unlogged) {
+        this.log.end(end.id, end.outcome);
+        this.unlogged.delete(key);
+      }
+    } catch {
+      // Offered again with the next one.
+    }
   }
 }

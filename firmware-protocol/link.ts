@@ -94,6 +94,7 @@ export class Link {
   /** The newest `acknowledge` of the peer: an older frame that a line delivers late says nothing of its credit. */
   private peerExpects = 0;
   private timeoutsInARow = 0;
+  private expiredAtMicroseconds = Number.NEGATIVE_INFINITY;
   /** Orders of the two transmissions last sent of those that are known to have arrived. */
   private newestArrived = -1;
   private secondNewestArrived = -1;
@@ -166,7 +167,7 @@ export class Link {
     for (const { isAcknowledged, leavesAtMicroseconds } of this.inFlight) {
       if (!isAcknowledged && leavesAtMicroseconds < first) first = leavesAtMicroseconds;
     }
-    return first === Number.POSITIVE_INFINITY ? undefined : first + this.roundTrip.timeoutMicroseconds;
+    return first === Number.POSITIVE_INFINITY ? undefined : Math.max(first, this.expiredAtMicroseconds) + this.roundTrip.timeoutMicroseconds;
   }
 
   private frame(type: 'DATA' | 'ACK', sequence: number, payload: Uint8Array, nowMicroseconds: number): Frame {
@@ -236,9 +237,11 @@ export class Link {
     entry.isDue = isDue;
   }
 
-  private expire(nowMicroseconds: number): void {
+  /** Takes note of a timeout that has passed: called where nothing can be transmitted, so that a port that takes no more bytes is found out too. */
+  expire(nowMicroseconds: number): void {
     const timeout = this.nextTimeoutMicroseconds;
     if (timeout === undefined || nowMicroseconds < timeout) return;
+    this.expiredAtMicroseconds = nowMicroseconds;
     this.timeoutsInARow += 1;
     this.counts.timeouts += 1;
     if (this.timeoutsInARow > timeoutLimit) {

@@ -192,6 +192,7 @@ export class Wire {
     if (link === undefined || this.isClosed || this.corks > 0) return;
     const now = this.clock.nowMicroseconds();
     const room = this.highMarkBytes - this.channel.queuedBytes;
+    link.expire(now);
     while (this.outboxBytes < room) {
       const frame = link.transmit(now);
       if (frame === undefined) break;

@@ -120,7 +120,7 @@ function assemble(configuration: Configuration, { database, registry, bus }: Cor
     rows: (id) => store.results(id) as Iterable<InferenceRow>,
     answered: (device, row) => metrics.countInference(device, row),
   });
-  const scheduler = new Scheduler(store, registry, [inference], bus);
+  const scheduler = new Scheduler(store, registry, [inference], bus, systemClock);
   opened.add(() => scheduler.close());
   return { configuration, store, objects, models, registry, scheduler, bus, metrics, progress };
 }

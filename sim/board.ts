@@ -38,6 +38,8 @@ export interface BoardOptions {
   readonly firmware?: Firmware;
   /** Time of the longest frame on its line, where the line has a speed. */
   readonly frameTimeMicroseconds?: number;
+  /** Makes the journal of a boot. A simulation gives one that forgets, to show that it would be found out. */
+  readonly journal?: () => Journal<Final>;
 }
 
 /** A session as the handshake agreed on it. */
@@ -83,8 +85,9 @@ export class Board {
   private startedAtMicroseconds: number;
   private leaseEpoch = 0;
   private isStopped = false;
-  private scratchCount = 0;
-  private journal = new Journal<Final>(maximumJournalEntries);
+  /** What Scratch has added up to since the start of the controller. */
+  scratchCount = 0;
+  private journal: Journal<Final>;
   private readonly bulkSender = new BulkSender();
   private readonly telemetry: TelemetryStreams;
   private log = new LogBook();
@@ -94,6 +97,7 @@ export class Board {
 
   constructor(private readonly options: BoardOptions) {
     this.macro = new Macro(options.chip);
+    this.journal = this.newJournal();
     this.firmware = options.firmware ?? currentFirmware;
     this.bootId = this.newBootId();
     this.startedAtMicroseconds = options.clock.nowMicroseconds();
@@ -132,7 +136,7 @@ export class Board {
     this.startedAtMicroseconds = this.options.clock.nowMicroseconds();
     this.isStopped = false;
     this.scratchCount = 0;
-    this.journal = new Journal(maximumJournalEntries);
+    this.journal = this.newJournal();
     this.log = new LogBook();
     this.bench = this.newBench();
     this.queue = this.newQueue();
@@ -170,6 +174,10 @@ export class Board {
       finished: ({ request }, result) => this.finish(request, result),
       failed: ({ request }, code, detail, outcome) => this.fail(request, code, detail, outcome),
     });
+  }
+
+  private newJournal(): Journal<Final> {
+    return this.options.journal?.() ?? new Journal(maximumJournalEntries);
   }
 
   private newBootId(): Uint8Array {

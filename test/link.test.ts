@@ -93,6 +93,27 @@ t.test('a dead line is found out after nine timeouts, and said once', async (t) 
   t.equal(clock.pendingTimers, 0, 'no timer is left');
 });
 
+t.test('a port that takes no more bytes is a dead line, and nobody asks it all the time', async (t) => {
+  const clock = new VirtualClock();
+  let isStuck = false;
+  let questions = 0;
+  const port = {
+    attach: () => undefined,
+    write: () => { isStuck = true; },
+    get queuedBytes() {
+      questions += 1;
+      if (questions > 1000) throw new Error('the port is asked again and again');
+      return isStuck ? 1_000_000 : 0;
+    },
+    close: () => undefined,
+  };
+  const { wire, downs } = wireOn(port, clock);
+  wire.send(numbered(1), 'control');
+  await clock.advance(60_000_000);
+  t.strictSame(downs, ['no answer to retransmissions']);
+  t.equal(clock.pendingTimers, 0, 'no timer is left');
+});
+
 /** Takes every frame that a link has to send now. */
 function drain(link: Link, now: number): Frame[] {
   const frames: Frame[] = [];

@@ -1,7 +1,8 @@
 import type { Device } from '../../driver/index.js';
+import type { Clock, Timer } from '../../firmware-protocol/clock.js';
 import { MacroError } from '../../proto/error.js';
 import type { EventBus, Topic } from '../event-bus.js';
-import { isEnded, type Job, type JobFailure } from './state.js';
+import { isEnded, type Job, type JobEvent, type JobFailure } from './state.js';
 import type { JobStore } from './store.js';
 
 /** What a running job may use. */
@@ -38,9 +39,13 @@ interface Running {
 /** Jobs that may wait for one device. */
 export const queueLimit = 1000;
 
+/** The store did not take what had happened; it is offered again so often. */
+const storeRetryMicroseconds = 1_000_000;
+
+/** Of an error that nobody foresaw nobody can say what had been done by then. */
 function failureOf(error: unknown): JobFailure {
   const { code, detail, outcome, field } = MacroError.from(error);
-  return { code, detail, outcome, ...(field !== undefined && { field }) };
+  return { code, detail, outcome: error instanceof MacroError ? outcome : 'unknown', ...(field !== undefined && { field }) };
 }
 
 /**
@@ -51,16 +56,22 @@ export class Scheduler {
   private readonly kinds: ReadonlyMap<string, JobKind>;
   /** By device. */
   private readonly running = new Map<string, Running & { readonly jobId: string }>();
+  /** By device: how its job has ended, until the store has taken it. */
+  private readonly ends = new Map<string, JobEvent>();
+  private retryTimer: Timer | undefined;
   private isClosed = false;
 
-  constructor(private readonly store: JobStore, private readonly devices: DeviceSource, kinds: readonly JobKind[], private readonly bus: EventBus) {
+  constructor(
+    private readonly store: JobStore, private readonly devices: DeviceSource, kinds: readonly JobKind[], private readonly bus: EventBus,
+    private readonly clock: Clock,
+  ) {
     this.kinds = new Map(kinds.map((kind) => [kind.name, kind]));
   }
 
   /** Ends what a crash left open, and starts what waits. Called once. */
   start(): void {
     for (const job of this.store.list({ state: 'RUNNING', limit: -1 })) this.publish(this.store.append(job.id, { kind: 'interrupted' }));
-    for (const id of this.devices.ids()) this.startNext(id);
+    for (const id of this.devices.ids()) this.advance(id);
   }
 
   /** @throws MacroError DEVICE_UNKNOWN, QUEUE_FULL, SERVICE_STOPPING */
@@ -73,7 +84,7 @@ export class Scheduler {
     if (this.store.queued(deviceId).length >= queueLimit) throw new MacroError('QUEUE_FULL', `${queueLimit} jobs wait for ${deviceId}`);
     const job = this.store.create(kind, deviceId, parameters);
     this.publish(job);
-    this.startNext(deviceId);
+    this.advance(deviceId);
     return this.store.get(job.id);
   }
 
@@ -98,11 +109,41 @@ export class Scheduler {
   /** Stops what runs at its next safe point and starts nothing more. Running jobs become INTERRUPTED, queued ones wait for the next start. */
   async close(): Promise<void> {
     this.isClosed = true;
+    this.retryTimer?.cancel();
     const ends = [...this.running.values()].map(({ abort, ended }) => {
       abort.abort();
       return ended;
     });
     await Promise.all(ends);
+  }
+
+  /**
+   * Records how the job of a device has ended and starts the next one. Where the store takes neither, it is asked again later: until the end is on
+   * disk the job counts as running, and nothing else uses the device.
+   */
+  private advance(deviceId: string): void {
+    try {
+      this.recordEnd(deviceId);
+      this.startNext(deviceId);
+    } catch (error) {
+      this.bus.publish({ topic: 'log', deviceId, data: { level: 'error', text: `the store fails: ${MacroError.from(error).detail}` } });
+      if (!this.isClosed) this.retryTimer ??= this.clock.after(storeRetryMicroseconds, () => this.retry());
+    }
+  }
+
+  private retry(): void {
+    this.retryTimer = undefined;
+    for (const id of this.devices.ids()) this.advance(id);
+  }
+
+  private recordEnd(deviceId: string): void {
+    const end = this.ends.get(deviceId);
+    const running = this.running.get(deviceId);
+    if (end === undefined || running === undefined) return;
+    const ended = this.store.append(running.jobId, end);
+    this.ends.delete(deviceId);
+    this.running.delete(deviceId);
+    this.publish(ended);
   }
 
   private startNext(deviceId: string): void {
@@ -114,27 +155,27 @@ export class Scheduler {
     const abort = new AbortController();
     const running = { jobId: job.id, abort, isStopping: false, ended: Promise.resolve() };
     this.running.set(deviceId, running);
-    running.ended = this.run(started, running).then(() => {
-      this.running.delete(deviceId);
-      this.startNext(deviceId);
+    running.ended = this.run(started, running).then((end) => {
+      this.ends.set(deviceId, end);
+      this.advance(deviceId);
     });
   }
 
-  private async run(job: Job, running: { readonly abort: AbortController; readonly isStopping: boolean }): Promise<void> {
+  /** @returns how it ended; never rejects */
+  private async run(job: Job, running: { readonly abort: AbortController; readonly isStopping: boolean }): Promise<JobEvent> {
     const kind = this.kinds.get(job.kind);
     try {
       if (kind === undefined) throw new MacroError('INTERNAL_ERROR', `this version does not know the job kind "${job.kind}"`);
-      const summary = await kind.run(this.contextOf(job, running.abort.signal), job.parameters);
-      this.publish(this.store.append(job.id, { kind: 'succeeded', summary }));
+      return { kind: 'succeeded', summary: await kind.run(this.contextOf(job, running.abort.signal), job.parameters) };
     } catch (error) {
-      this.publish(this.store.append(job.id, this.endOf(error, running)));
+      return this.endOf(error, running);
     }
   }
 
-  private endOf(error: unknown, { abort, isStopping }: { readonly abort: AbortController; readonly isStopping: boolean }) {
+  private endOf(error: unknown, { abort, isStopping }: { readonly abort: AbortController; readonly isStopping: boolean }): JobEvent {
     const failure = failureOf(error);
-    if (abort.signal.aborted && failure.outcome !== 'unknown') return { kind: isStopping ? 'stopped' : 'interrupted' } as const;
-    return { kind: 'failed', failure } as const;
+    if (abort.signal.aborted && failure.outcome !== 'unknown') return { kind: isStopping ? 'stopped' : 'interrupted' };
+    return { kind: 'failed', failure };
   }
 
   private contextOf(job: Job, signal: AbortSignal): JobContext {

@@ -1,45 +1,42 @@
 import type { Clock, Timer } from '../../firmware-protocol/clock.js';
+import { TimerHeap, type WaitingTimer } from './timer-heap.js';
 
-interface Pending {
-  readonly atMicroseconds: number;
-  readonly order: number;
-  readonly action: () => void;
-}
-
-/** Rounds of microtasks that are let through between two timers: promises of the code under test settle there. */
-const microtaskRounds = 20;
 const largestStepCount = 2_000_000;
 
 /** Time that passes only when a test says so. Timers fire in the order of their time, then of their making. */
 export class VirtualClock implements Clock {
   private now = 0;
   private made = 0;
-  private pending: Pending[] = [];
+  private waiting = 0;
+  private readonly heap = new TimerHeap();
 
   nowMicroseconds(): number {
     return this.now;
   }
 
   after(delayMicroseconds: number, action: () => void): Timer {
-    const timer = { atMicroseconds: this.now + Math.max(0, delayMicroseconds), order: this.made, action };
+    const timer: WaitingTimer = { atMicroseconds: this.now + Math.max(0, delayMicroseconds), order: this.made, action, isCancelled: false };
     this.made += 1;
-    this.pending.push(timer);
+    this.waiting += 1;
+    this.heap.push(timer);
     return {
       cancel: () => {
-        this.pending = this.pending.filter((other) => other !== timer);
+        if (timer.isCancelled) return;
+        timer.isCancelled = true;
+        this.waiting -= 1;
       },
     };
   }
 
   get pendingTimers(): number {
-    return this.pending.length;
+    return this.waiting;
   }
 
   /** Lets so much time pass. */
   async advance(microseconds: number): Promise<void> {
     const end = this.now + microseconds;
     await settle();
-    for (let next = this.next(); next !== undefined && next.atMicroseconds <= end; next = this.next()) await this.fire(next);
+    while (await this.step(end));
     this.now = end;
   }
 
@@ -52,28 +49,26 @@ export class VirtualClock implements Clock {
     promise.then(settled, settled);
     await settle();
     for (let step = 0; !isSettled; step += 1) {
-      const next = this.next();
-      if (next === undefined || step > largestStepCount) throw new Error(`nothing is left to wait for at ${this.now} µs`);
-      await this.fire(next);
+      if (step > largestStepCount || !(await this.step())) throw new Error(`nothing is left to wait for at ${this.now} µs`);
     }
     return promise;
   }
 
-  private next(): Pending | undefined {
-    return this.pending.reduce<Pending | undefined>((first, timer) => {
-      if (first === undefined || timer.atMicroseconds < first.atMicroseconds) return timer;
-      return timer.atMicroseconds === first.atMicroseconds && timer.order < first.order ? timer : first;
-    }, undefined);
-  }
-
-  private async fire(timer: Pending): Promise<void> {
-    this.pending = this.pending.filter((other) => other !== timer);
-    this.now = Math.max(this.now, timer.atMicroseconds);
-    timer.action();
+  /** Fires the next timer, if it is due by `endMicroseconds`, and lets all promises settle that it resolved. @returns whether there was one */
+  async step(endMicroseconds = Number.POSITIVE_INFINITY): Promise<boolean> {
+    const next = this.heap.peek();
+    if (next === undefined || next.atMicroseconds > endMicroseconds) return false;
+    this.heap.removeFirst();
+    this.waiting -= 1;
+    next.isCancelled = true; // cancelling what has fired does nothing
+    this.now = Math.max(this.now, next.atMicroseconds);
+    next.action();
     await settle();
+    return true;
   }
 }
 
-async function settle(): Promise<void> {
-  for (let round = 0; round < microtaskRounds; round += 1) await Promise.resolve();
+/** All microtasks that are due, and those that they queue, run before the event loop goes on. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,0 +1,74 @@
+// The scheduler alone, with a store that fails: no job is lost, none is told what is not so, and the process lives on.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { Device } from '../driver/index.js';
+import { EventBus } from '../server/event-bus.js';
+import { type JobKind, Scheduler } from '../server/job/scheduler.js';
+import { JobStore } from '../server/job/store.js';
+import { openDatabase } from '../server/store/database.js';
+import { VirtualClock } from './rig/virtual-clock.js';
+import { Sabotage, type SabotagePlan } from './simulation/sabotage.js';
+import { sabotagedDatabase } from './simulation/sabotaged-database.js';
+
+/** A scheduler whose store fails as planned. Submitting is the first transaction of a job, starting it the second, its end the third. */
+function bench(t: Test, plan: Omit<SabotagePlan, 'operation'> | undefined, run: JobKind['run'] = async () => 'done') {
+  const folder = mkdtempSync(join(tmpdir(), 'prime-hil-scheduler-'));
+  const database = openDatabase(folder);
+  const sabotage = new Sabotage(plan && { ...plan, operation: 'transaction' });
+  const clock = new VirtualClock();
+  let jobs = 0;
+  const store = new JobStore(sabotagedDatabase(database, sabotage), () => clock.nowMicroseconds() / 1000, () => `job-${(jobs += 1)}`);
+  const devices = { device: () => ({}) as Device, ids: () => ['macro-0'] };
+  const scheduler = new Scheduler(store, devices, [{ name: 'work', run }], new EventBus(), clock);
+  t.teardown(async () => {
+    await scheduler.close();
+    database.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return { store, sabotage, clock, scheduler, submit: () => scheduler.submit('work', 'macro-0', null).id };
+}
+
+t.test('a job whose start or end the store did not take at once ends as it did', async (t) => {
+  for (const number of [2, 3]) {
+    const { clock, store, submit } = bench(t, { number, isLasting: false });
+    const first = submit();
+    await clock.advance(100);
+    t.equal(store.get(first).state, number === 2 ? 'QUEUED' : 'RUNNING');
+    const second = submit();
+    await clock.advance(5_000_000);
+    t.equal(store.get(first).state, 'SUCCEEDED', `transaction ${number}`);
+    t.equal(store.get(second).state, 'SUCCEEDED', `transaction ${number}`);
+    t.equal(clock.pendingTimers, 0);
+  }
+});
+
+t.test('while the store takes nothing a job counts as running, no other begins, and none is accepted', async (t) => {
+  const { clock, store, submit, sabotage } = bench(t, { number: 4, isLasting: true });
+  const [first, second] = [submit(), submit()];
+  await clock.advance(5_000_000);
+  t.equal(store.get(first).state, 'RUNNING');
+  t.equal(store.get(second).state, 'QUEUED');
+  t.throws(submit, /full/);
+  sabotage.end();
+  await clock.advance(2_000_000);
+  t.equal(store.get(first).state, 'SUCCEEDED');
+  t.equal(store.get(second).state, 'SUCCEEDED');
+});
+
+t.test('a scheduler that is closed while its store fails leaves the job as running, for the next start to interrupt', async (t) => {
+  const { clock, store, submit, scheduler } = bench(t, { number: 3, isLasting: true });
+  const job = submit();
+  await clock.advance(100);
+  await scheduler.close();
+  t.equal(store.get(job).state, 'RUNNING');
+  t.equal(clock.pendingTimers, 0);
+});
+
+t.test('of an error that nobody foresaw the outcome is unknown', async (t) => {
+  const { clock, store, submit } = bench(t, undefined, async () => { throw new Error('the disk went away behind a pulse'); });
+  const job = submit();
+  await clock.advance(100);
+  t.match(store.get(job), { state: 'FAILED', failure: { code: 'INTERNAL_ERROR', outcome: 'unknown' } });
+});
