@@ -28,7 +28,7 @@ export const demonstrationNetwork: Network = {
   earlyStop: { rule: 'softmax', temperature: 2, threshold: 0.8 },
 };
 
-export const demonstrationOptions = { batchSize: 32, learningRate: 5e-3, sparsity: 0.5 } as const;
+export const demonstrationOptions = { batchSize: 32, learningRate: 2e-3, sparsity: 0.5 } as const;
 
 export interface PreparedSearch {
   readonly network: Network;

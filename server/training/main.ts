@@ -24,8 +24,8 @@ const thresholdDigits = 2000;
 const { values } = parseArgs({
   options: {
     device: { type: 'string', default: 'sim:lab' },
-    digits: { type: 'string', default: '9000' },
-    epochs: { type: 'string', default: '14' },
+    digits: { type: 'string', default: '6000' },
+    epochs: { type: 'string', default: '12' },
     seed: { type: 'string', default: '1' },
     out: { type: 'string', default: join(packageFolder(), 'server', 'training', 'demonstration') },
   },
