@@ -97,7 +97,8 @@ async function window(bench: Bench): Promise<void> {
   const from = conversation.dataFrames.length;
   conversation.acknowledges = false;
   await conversation.begin('bulkFetch', { sha256: digest, offsetBytes: 0 });
-  await conversation.host.rest(150);
+  await conversation.host.until(() => (inFlight(conversation, from).size >= windowFrames ? true : undefined), 2000);
+  await conversation.host.rest(100);
   expectEqual('frames in flight to a host with a window of 8:', inFlight(conversation, from).size, windowFrames);
 }
 
@@ -110,7 +111,8 @@ async function credit(bench: Bench): Promise<void> {
     const from = conversation.dataFrames.length;
     conversation.acknowledges = false;
     await conversation.begin('bulkFetch', { sha256: digest, offsetBytes: 0 });
-    await conversation.host.rest(120);
+    await conversation.host.until(() => (inFlight(conversation, from).size > 0 ? true : undefined), 2000);
+    await conversation.host.rest(100);
     const frames = [...inFlight(conversation, from).values()];
     const bytes = frames.reduce((sum, length) => sum + length, 0);
     const isHeld = frames.length > 0 && (frames.length === 1 || bytes <= creditBytes);
@@ -148,8 +150,20 @@ async function retransmission(bench: Bench): Promise<void> {
   expect(conversation.dataFrames.length <= count + 1, 'no copy after the acknowledgement', `${conversation.dataFrames.length - count} copies`);
 }
 
+/** A machine under load may lose a tenth of a second by itself: three attempts, of which one must be in time. */
 async function fastRetransmission(bench: Bench): Promise<void> {
   const digest = await bigObject(bench, await bench.open());
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await overtake(bench, digest);
+      return;
+    } catch (error) {
+      if (attempt === 3) throw error;
+    }
+  }
+}
+
+async function overtake(bench: Bench, digest: Uint8Array): Promise<void> {
   const conversation = await bench.open();
   const { host } = conversation;
   conversation.acknowledges = false;
