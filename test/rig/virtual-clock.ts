@@ -9,8 +9,10 @@ interface Pending {
 /** Rounds of microtasks that are let through between two timers: promises of the code under test settle there. */
 const microtaskRounds = 20;
 const largestStepCount = 2_000_000;
+/** What a bench does for ever, such as asking whether somebody is there, is no reason to wait for ever. */
+const longestWaitMicroseconds = 4 * 3600 * 1e6;
 
-/** Time that passes only when a test says so. Timers fire in the order of their time, then of their making. */
+/** Time that passes only when a test says so, in whole microseconds as that of a platform. Timers fire in the order of their time, then of their making. */
 export class VirtualClock implements Clock {
   private now = 0;
   private made = 0;
@@ -21,7 +23,7 @@ export class VirtualClock implements Clock {
   }
 
   after(delayMicroseconds: number, action: () => void): Timer {
-    const timer = { atMicroseconds: this.now + Math.max(0, delayMicroseconds), order: this.made, action };
+    const timer = { atMicroseconds: Math.ceil(this.now + Math.max(0, delayMicroseconds)), order: this.made, action };
     this.made += 1;
     this.pending.push(timer);
     return {
@@ -51,9 +53,10 @@ export class VirtualClock implements Clock {
     };
     promise.then(settled, settled);
     await settle();
+    const start = this.now;
     for (let step = 0; !isSettled; step += 1) {
       const next = this.next();
-      if (next === undefined || step > largestStepCount) throw new Error(`nothing is left to wait for at ${this.now} µs`);
+      if (next === undefined || step > largestStepCount || this.now - start > longestWaitMicroseconds) throw new Error(`nothing is left to wait for at ${this.now} µs`);
       await this.fire(next);
     }
     return promise;
