@@ -232,7 +232,7 @@ t.test('the simulator as a process passes by the command line, with a report for
   t.match(stdout, / {2}✓ framing-golden/);
   const xml = readFileSync(junit, 'utf8');
   t.equal(xml.match(/<testcase /g)?.length, conformanceItems.length);
-  t.match(xml, /<testsuite name="journal" tests="8" failures="0"/);
+  t.match(xml, /<testsuite name="journal" tests="9" failures="0"/);
 });
 
 t.test('a real address is held under the lock of its store; a dead one is unreachable; wrong usage exits 2', async (t) => {

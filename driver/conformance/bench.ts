@@ -81,11 +81,11 @@ export class Bench {
   }
 
   /** Says HELLO until HELLO_ACK comes. @throws Deviation where it does not */
-  async handshake(session: number, changes: Partial<Hello> = {}): Promise<HelloAck> {
+  async handshake(session: number, changes: Partial<Hello> = {}, attempts = helloAttempts): Promise<HelloAck> {
     const host = await this.line();
     const from = host.frames.length;
     const find = () => host.frames.slice(from).find(({ frame }) => frame.session === session && (frame.type === 'HELLO_ACK' || frame.type === 'RESET'))?.frame;
-    for (let attempt = 0; attempt < helloAttempts && host.closedBecause === undefined; attempt += 1) {
+    for (let attempt = 0; attempt < attempts && host.closedBecause === undefined; attempt += 1) {
       host.send('HELLO', { session, payload: this.hello(changes) });
       const answer = await host.until(find, helloMilliseconds);
       if (answer === undefined) continue;

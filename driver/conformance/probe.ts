@@ -6,6 +6,8 @@ import type { Item } from './item.js';
 import { frameOf, headerAndPayload, type RawHost, wrap } from './raw-host.js';
 
 const helloMilliseconds = 250;
+/** Between two attempts to open a line. */
+const restMicroseconds = 200_000;
 
 function crc32(bytes: Uint8Array): number {
   let remainder = 0xffffffff;
@@ -48,22 +50,22 @@ async function findMistake(bench: Bench, host: RawHost): Promise<string | undefi
   return undefined;
 }
 
-/** Opens the line and waits for the first HELLO_ACK. */
+/** Opens the line, again and again, until HELLO is answered or the time is over: a board may restart when its port is opened, and say what it likes. */
 async function isAnswered(bench: Bench, name: string, milliseconds: number): Promise<boolean> {
   const { clock } = bench.options;
   const end = clock.nowMicroseconds() + milliseconds * 1000;
   let reason = 'nobody answers HELLO';
   while (clock.nowMicroseconds() < end) {
     try {
-      await bench.handshake(bench.newSession());
+      const attempts = Math.ceil(Math.min(2e6, end - clock.nowMicroseconds()) / (helloMilliseconds * 1000));
+      await bench.handshake(bench.newSession(), {}, attempts);
       return true;
     } catch (error) {
       if (error instanceof Deviation && error.came.startsWith('RESET')) throw new MacroError('PROTOCOL_UNSUPPORTED', error.came);
-      if (error instanceof Deviation && (bench.host?.bytesReceived ?? 0) > 0) return false;
       if (!(error instanceof Deviation)) reason = error instanceof Error ? error.message : String(error);
-      if (error instanceof Deviation && bench.host?.closedBecause === undefined) break;
     }
-    await new Promise<void>((resolve) => void clock.after(Math.min(200_000, Math.max(0, end - clock.nowMicroseconds())), resolve));
+    const rest = Math.min(restMicroseconds, end - clock.nowMicroseconds());
+    await new Promise<void>((resolve) => void clock.after(Math.max(0, rest), resolve));
   }
   if (bench.host !== undefined && bench.host.closedBecause === undefined) return false;
   throw new MacroError('DEVICE_UNREACHABLE', `${name}: ${reason}`);

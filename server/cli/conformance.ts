@@ -104,7 +104,7 @@ export async function conformance(address: string, given: ConformanceArguments, 
     if (given.junit !== undefined) writeJunit(given.junit, junitOf(report));
     if (!given.json) console.out(`\n${describeBoard(report.name, report.identity)}\n`);
     console.out(`${describeTotals(report.results)}\n`);
-    return totalsOf(report.results).failed === 0 ? exitDone : exitFailed;
+    return totalsOf(report.results).failed === 0 && !console.signal.aborted ? exitDone : exitFailed;
   } finally {
     await tap?.end();
     await board.close();

@@ -59,6 +59,18 @@ async function lostAnswer(bench: Bench): Promise<void> {
   expectEqual('scratch count after a request whose answer was lost and that was sent again:', await countOf(next), (before + 7) >>> 0);
 }
 
+/** Whoever asks what became of a request must not be told that it is late, or that the lease has gone. */
+async function askedFirst(bench: Bench): Promise<void> {
+  const conversation = await bench.open();
+  const id = bench.newId();
+  const count = await addOnce(conversation, id, 2);
+  const late = await conversation.request('scratch', { add: 2 }, { id, deadlineMicroseconds: 1 });
+  expectRepeated(late, count, 'an id of the journal whose deadline has passed');
+  const { leaseEpoch } = conversation.identity;
+  if (leaseEpoch === 0) return;
+  expectRepeated(await conversation.request('scratch', { add: 2 }, { id, leaseEpoch: leaseEpoch - 1 }), count, 'an id of the journal under an older lease');
+}
+
 async function depth(bench: Bench): Promise<void> {
   const conversation = await bench.open();
   const { journalEntries } = conversation.identity.limits;
@@ -123,6 +135,7 @@ export const journalItems: readonly Item[] = [
   { name: 'journal-sessions', section, title: 'also in another session', capabilities, run: acrossSessions },
   { name: 'journal-lost-answer', section, title: 'a request whose answer was lost is applied once', capabilities, run: lostAnswer },
   { name: 'journal-storm', section, title: 'ids that are sent many times, in any order, count once', capabilities, run: storm },
+  { name: 'journal-first', section, title: 'the journal is asked before deadline and lease', capabilities, run: askedFirst },
   { name: 'journal-depth', section, title: 'as many answers are kept as HELLO_ACK states', capabilities, run: depth },
   { name: 'journal-failures', section, title: 'failures of effectful requests are kept as well', protocol: 2, run: failures },
   { name: 'journal-pure', section, title: 'pure requests are done anew', run: pureIsNotKept },

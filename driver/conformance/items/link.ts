@@ -97,7 +97,8 @@ async function window(bench: Bench): Promise<void> {
   const from = conversation.dataFrames.length;
   conversation.acknowledges = false;
   await conversation.begin('bulkFetch', { sha256: digest, offsetBytes: 0 });
-  await conversation.host.rest(150);
+  await conversation.host.until(() => (inFlight(conversation, from).size >= windowFrames ? true : undefined), 2000);
+  await conversation.host.rest(100);
   expectEqual('frames in flight to a host with a window of 8:', inFlight(conversation, from).size, windowFrames);
 }
 
@@ -110,7 +111,8 @@ async function credit(bench: Bench): Promise<void> {
     const from = conversation.dataFrames.length;
     conversation.acknowledges = false;
     await conversation.begin('bulkFetch', { sha256: digest, offsetBytes: 0 });
-    await conversation.host.rest(120);
+    await conversation.host.until(() => (inFlight(conversation, from).size > 0 ? true : undefined), 2000);
+    await conversation.host.rest(100);
     const frames = [...inFlight(conversation, from).values()];
     const bytes = frames.reduce((sum, length) => sum + length, 0);
     const isHeld = frames.length > 0 && (frames.length === 1 || bytes <= creditBytes);
@@ -124,6 +126,12 @@ const copiesOf = ({ dataFrames }: Conversation, sequence: number) => {
   return times.map((time) => time - times[0]);
 };
 
+/** First 200 ms or the floor of a slow line, doubled after each expiry, at most 1 s or twice the floor. */
+function retransmissionTimes(frameMilliseconds: number): number[] {
+  const floor = Math.max(5, 4 * frameMilliseconds);
+  return [1, 2, 4, 8].map((factor) => Math.round(Math.min(Math.max(1000, 2 * floor), factor * Math.max(200, floor))));
+}
+
 async function retransmission(bench: Bench): Promise<void> {
   const conversation = await bench.open();
   const { host } = conversation;
@@ -135,11 +143,10 @@ async function retransmission(bench: Bench): Promise<void> {
   expect(times.length >= 5, 'five copies of a frame that is not acknowledged', `${times.length} within 6 s`);
   const gaps = times.slice(1).map((time, index) => time - times[index]);
   const shown = gaps.map((gap) => `${gap.toFixed(0)} ms`).join(', ');
-  // First 200 ms, doubled after each expiry, at most 1 s; a quarter is left to the clocks of both ends.
-  for (const [index, wanted] of [200, 400, 800, 1000].entries()) {
-    const isRight = gaps[index] >= 0.75 * wanted && gaps[index] <= 1.25 * wanted + 150;
-    expect(isRight, 'copies after 200, 400, 800 and 1000 ms', shown);
-  }
+  const wanted = retransmissionTimes(bench.options.frameTimeMicroseconds / 1000);
+  // A quarter is left to the clocks of both ends, and some time to the line and a busy machine.
+  const isRight = wanted.every((time, index) => gaps[index] >= 0.75 * time && gaps[index] <= 1.25 * time + 150);
+  expect(isRight, `copies after ${wanted.join(', ')} ms`, shown);
   const payloads = new Set(conversation.dataFrames.map(({ frame }) => Buffer.from(frame.payload).toString('hex')));
   expectEqual('different payloads among the copies:', payloads.size, 1);
   conversation.sendAcknowledgement({ acknowledge: 1 });
@@ -148,8 +155,20 @@ async function retransmission(bench: Bench): Promise<void> {
   expect(conversation.dataFrames.length <= count + 1, 'no copy after the acknowledgement', `${conversation.dataFrames.length - count} copies`);
 }
 
+/** A machine under load may lose a tenth of a second by itself: three attempts, of which one must be in time. */
 async function fastRetransmission(bench: Bench): Promise<void> {
   const digest = await bigObject(bench, await bench.open());
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await overtake(bench, digest);
+      return;
+    } catch (error) {
+      if (attempt === 3) throw error;
+    }
+  }
+}
+
+async function overtake(bench: Bench, digest: Uint8Array): Promise<void> {
   const conversation = await bench.open();
   const { host } = conversation;
   conversation.acknowledges = false;
