@@ -54,7 +54,8 @@ function parsed(words: readonly string[]) {
   try {
     return parseArgs({ args: [...words], options }).values;
   } catch (error) {
-    throw new Usage(error instanceof Error ? error.message : String(error));
+    // Node adds advice behind its first sentence.
+    throw new Usage((error instanceof Error ? error.message : String(error)).split(/[.\n]/, 1)[0]);
   }
 }
 

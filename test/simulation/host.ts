@@ -1,7 +1,7 @@
 import { Device, type DeviceEvent } from '../../driver/index.js';
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
-import { EventBus } from '../../server/event-bus.js';
+import { type BusEvent, EventBus } from '../../server/event-bus.js';
 import { inferenceJob } from '../../server/inference/job.js';
 import { type JobKind, Scheduler } from '../../server/job/scheduler.js';
 import type { Job } from '../../server/job/state.js';
@@ -16,6 +16,7 @@ import { DeviceObserver, type Observers } from './observed-device.js';
 import { inferenceSources } from './recordings.js';
 import type { Sabotage } from './sabotage.js';
 import { sabotagedDatabase } from './sabotaged-database.js';
+import { TelemetryWatch } from './telemetry-watch.js';
 import type { Trace } from './trace.js';
 import { type Work, type Workshop, workKinds } from './work.js';
 
@@ -32,6 +33,9 @@ export interface HostOptions {
   readonly newJobId: () => string;
   readonly connect: (turn: Turn) => Promise<ByteChannel>;
 }
+
+/** Kinds whose jobs ask for nothing more after their last effect. */
+const endsWithEffect: ReadonlySet<string> = new Set(['count', 'pulse', 'wear', 'snapshot']);
 
 export const deviceId = 'macro-0';
 const firstMilliseconds = 1_700_000_000_000;
@@ -54,7 +58,7 @@ export class Host {
     this.store = new JobStore(failing, () => firstMilliseconds + Math.floor(clock.nowMicroseconds() / 1000), newJobId);
     watch.checkStore(this.store);
     const bus = new EventBus();
-    const subscription = bus.subscribe({ notify: () => { for (const { event } of subscription.take()) if (event !== undefined) watch.heard(event); } });
+    const subscription = bus.subscribe({ notify: () => subscription.take().forEach(({ event }) => { this.happened(event); }) });
     this.device = new Device({
       name: deviceId, clock: this.clock, prng: chance.prng, requestLog: new StoredRequestLog(failing, deviceId), frameTimeMicroseconds, onEvent: (event) => this.heard(event),
       connect: () => connect((action) => this.clock.turn(action)),
@@ -65,6 +69,8 @@ export class Host {
     const wasRunning = watch.running();
     this.scheduler.start();
     watch.checkInterrupted(wasRunning, this.store);
+    const { trace } = options;
+    if (chance.happens(0.6)) TelemetryWatch.draw(chance, trace, observers.verdict).begin(device);
   }
 
   /** @returns undefined where the service refused */
@@ -107,6 +113,22 @@ export class Host {
     this.options.trace.tell('device', JSON.stringify(event));
   }
 
+  private happened(event: BusEvent | undefined): void {
+    if (event === undefined) return;
+    this.options.watch.heard(event);
+    if (event.topic === 'job') this.checkOutcome(event.data as Pick<Job, 'id' | 'kind' | 'state' | 'failure'>);
+  }
+
+  /** What a job says of its effects is what its calls were told. The outcome of a failed job is that of the request that failed it. */
+  private checkOutcome({ id, kind, state, failure }: Pick<Job, 'id' | 'kind' | 'state' | 'failure'>): void {
+    const { verdict } = this.options.observers;
+    const told = this.observer.outcomes.map(({ outcome }) => outcome);
+    const isWhole = told.every((outcome) => outcome === 'applied');
+    verdict.expect(state !== 'SUCCEEDED' || isWhole, () => `job ${id} succeeded, and its calls were told ${told.join(', ')}`);
+    const denies = endsWithEffect.has(kind) && state === 'FAILED' && failure?.outcome === 'not-applied' && told.length === 1;
+    verdict.expect(!denies || told[0] === 'not-applied', () => `job ${id} says that nothing was applied, and its call was told ${told[0]}`);
+  }
+
   /** The kinds of the simulation and the service's own, each watched as it begins. */
   private kinds(): JobKind[] {
     const { shop, watch } = this.options;
@@ -114,6 +136,7 @@ export class Host {
       name: kind.name,
       run: (context, parameters) => {
         watch.begins(context.job.id);
+        this.observer.outcomes = [];
         return kind.run(context, parameters);
       },
     }));

@@ -91,6 +91,7 @@ export class DeviceObserver {
     } catch (error) {
       const { code, outcome } = MacroError.from(error);
       entry.outcome = outcome;
+      if (code === 'PULSE_REFUSED') this.outcomes = this.outcomes.filter((other) => other !== entry); // asked for to be refused
       if (outcome === 'unknown') trust.lose(wish, `${effects[0]} ended with ${code}, outcome unknown`);
       ledger.reported(effects, outcome, false);
       throw error;

@@ -89,12 +89,12 @@ function checkRows(simulation: Simulation, reference: ReadonlyMap<number, readon
 }
 
 /** What must succeed on a bench without faults: the cells are read, then everything works. */
-const lastWork: readonly Work[] = [
+const lastEffects: readonly Work[] = [
   { kind: 'read', parameters: { region: wholeArray, averages: 1 } },
   { kind: 'count', parameters: { additions: 3, together: true, isCautious: false } },
   { kind: 'pulse', parameters: { pulses: 2, cells: 2, isCautious: false, isWild: true } },
-  asSubmitted({ kind: 'inference', parameters: { variant: 1, execution: 'device' } }),
 ];
+const lastInference = asSubmitted({ kind: 'inference', parameters: { variant: 1, execution: 'device' } });
 
 async function allEnd(simulation: Simulation, when: string): Promise<void> {
   const { watch, verdict } = simulation;
@@ -104,7 +104,7 @@ async function allEnd(simulation: Simulation, when: string): Promise<void> {
 }
 
 /** After the faults: all that was accepted ends, and what is asked for then is done. */
-async function recover(simulation: Simulation): Promise<void> {
+async function recover(simulation: Simulation, lastWork: readonly Work[]): Promise<void> {
   const { verdict, controller } = simulation;
   simulation.heal();
   if (simulation.host === undefined) simulation.startHost();
@@ -174,7 +174,7 @@ export async function simulate(seed: number, isCanary = false): Promise<RunRepor
   const reference = await referenceRows(simulation.options.profile);
   return judged(simulation, async () => {
     await safetyPhase(simulation, chance);
-    await recover(simulation);
+    await recover(simulation, [...lastEffects, lastInference]);
     checkRows(simulation, reference);
     await finish(simulation);
   });
@@ -186,12 +186,22 @@ export async function sabotaged(sabotage: SabotagePlan): Promise<RunReport> {
     seed: 1, profile: 'ideal', plan: noFaultPlan, isSocket: true, pace: 'none', latencyMicroseconds: 100, byteMicroseconds: 0, isCanary: false, sabotage,
   });
   return judged(simulation, async () => {
-    simulation.startHost();
+    tryStart(simulation);
     for (const work of sweepScript) simulation.submit(work);
     await simulation.until(() => simulation.watch.unfinished.length === 0, longestMicroseconds);
-    await recover(simulation);
+    await recover(simulation, lastEffects);
     await finish(simulation);
   });
+}
+
+/** A service whose disk fails while it starts says so and ends; somebody starts it again when the disk is mended. */
+function tryStart(simulation: Simulation): void {
+  try {
+    simulation.startHost();
+  } catch (error) {
+    if (!simulation.sabotage.hasStruck) throw error;
+    simulation.trace.tell('host', `cannot start: ${String(error)}`);
+  }
 }
 
 const sweepScript = [
