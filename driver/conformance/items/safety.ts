@@ -7,7 +7,7 @@ import { bitmapOf } from '../pulse-region.js';
 import { oneCell, wholeArray } from './request.js';
 
 const section = 'PROTOCOL.md §Methods';
-const ofDeadMan = 'PROTOCOL.md §Requests and outcomes';
+const ofDeadMan = 'PROTOCOL.md §Dead-man (2)';
 const bitmapBytes = (512 * 512) / 8;
 /** Beyond what any memristor array takes. */
 const outside: readonly Partial<MethodRequests['resetCells']>[] = [

@@ -165,8 +165,8 @@ export const sessionItems: readonly Item[] = [
   { name: 'session-hello-new', section, title: 'a HELLO of another session ends the one before', run: ended },
   { name: 'session-unknown', section, title: 'DATA of an unknown session is answered with RESET', run: unknown },
   { name: 'session-unknown-rate', section, title: 'at most one such RESET in 100 ms, with a code', protocol: 2, run: unknownRate },
-  { name: 'session-versions', section, title: 'the highest version that both speak is chosen', run: versions },
-  { name: 'session-no-version', section, title: 'no version in common is answered with RESET and both ranges', run: noVersion },
+  { name: 'session-versions', section: 'PROTOCOL.md §Versions', title: 'the highest version that both speak is chosen', run: versions },
+  { name: 'session-no-version', section: 'PROTOCOL.md §Versions', title: 'no version in common is answered with RESET and both ranges', run: noVersion },
   { name: 'session-hello-malformed', section, title: 'a HELLO that is none opens nothing', run: malformed },
   { name: 'session-pure-work', section, title: 'pure work of a session that is over is dropped', run: dropped },
 ];

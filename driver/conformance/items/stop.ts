@@ -5,8 +5,8 @@ import type { Item } from '../item.js';
 import { expectAnswer } from './framing.js';
 import { oneCell, wholeArray } from './request.js';
 
-const section = 'PROTOCOL.md §Requests and outcomes';
-const capabilities = ['Restart'];
+const ofStop = 'PROTOCOL.md §ESTOP';
+const ofRestart = 'PROTOCOL.md §Methods';
 const requestedReset = 1;
 
 /** Sends ESTOP, and again as a host does, until it is answered. @returns milliseconds until the answer */
@@ -132,15 +132,15 @@ async function endsSession(bench: Bench): Promise<void> {
   expectEqual('answer to DATA of a session of the boot before:', answer?.type ?? 'nothing', 'RESET');
 }
 
-const permission = 'restart' as const;
+const allowed = { protocol: 2, capabilities: ['Restart'], permission: 'restart' } as const;
 
 export const stopItems: readonly Item[] = [
-  { name: 'restart-boot', section, title: 'Restart: answer, new boot id, boot count + 1, reason', protocol: 2, capabilities, permission, run: restarts },
-  { name: 'restart-forgets', section, title: 'the journal and bulk die with the boot', protocol: 2, capabilities, permission, run: forgets },
-  { name: 'restart-session', section, title: 'and so does the session', protocol: 2, capabilities, permission, run: endsSession },
-  { name: 'estop-answered', section, title: 'ESTOP is answered by ESTOP of the same session', protocol: 2, capabilities, permission, run: answered },
-  { name: 'estop-no-session', section, title: 'also without a session', protocol: 2, capabilities, permission, run: withoutSession },
-  { name: 'estop-refuses', section, title: 'nothing energises the array until a restart', protocol: 2, capabilities, permission, run: refuses },
-  { name: 'estop-ends-work', section, title: 'what is under way ends with DEVICE_STOPPED', protocol: 2, capabilities, permission, run: endsWork },
-  { name: 'estop-past-window', section, title: 'ESTOP waits for no window', protocol: 2, capabilities, permission, run: pastWindow },
+  { name: 'restart-boot', section: ofRestart, title: 'Restart: answer, new boot id, boot count + 1, reason', ...allowed, run: restarts },
+  { name: 'restart-forgets', section: 'PROTOCOL.md §Session', title: 'the journal and bulk die with the boot', ...allowed, run: forgets },
+  { name: 'restart-session', section: 'PROTOCOL.md §Session', title: 'and so does the session', ...allowed, run: endsSession },
+  { name: 'estop-answered', section: ofStop, title: 'ESTOP is answered by ESTOP of the same session', ...allowed, run: answered },
+  { name: 'estop-no-session', section: ofStop, title: 'also without a session', ...allowed, run: withoutSession },
+  { name: 'estop-refuses', section: ofStop, title: 'nothing energises the array until a restart', ...allowed, run: refuses },
+  { name: 'estop-ends-work', section: ofStop, title: 'what is under way ends with DEVICE_STOPPED', ...allowed, run: endsWork },
+  { name: 'estop-past-window', section: ofStop, title: 'ESTOP waits for no window', ...allowed, run: pastWindow },
 ];

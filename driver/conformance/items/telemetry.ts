@@ -9,7 +9,7 @@ import { wrap } from '../raw-host.js';
 import { expectAnswer } from './framing.js';
 import { smallProgram } from './method.js';
 
-const section = 'PROTOCOL.md §Methods';
+const section = 'PROTOCOL.md §Log and telemetry (2)';
 const capabilities = ['Subscribe'];
 const intervalMilliseconds = 40;
 
