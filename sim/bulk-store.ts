@@ -19,6 +19,8 @@ const nameOf = (digest: Uint8Array) => Array.from(digest.subarray(0, nameBytes),
 export class BulkStore {
   private readonly objects = new Map<string, BulkObject>();
   private bytes = 0;
+  /** The object of the last chunk: the next one is most likely its own. */
+  private arriving: BulkObject | undefined;
 
   constructor(private readonly limitBytes: number, private readonly sha256: (bytes: Uint8Array) => Uint8Array) {}
 
@@ -41,7 +43,8 @@ export class BulkStore {
 
   /** Takes a chunk that continues an object; any other is dropped, the commit will tell. */
   take(name: Uint8Array, offsetBytes: number, data: Uint8Array): void {
-    const object = this.objects.get(nameOf(name));
+    const object = this.arriving !== undefined && isNamed(this.arriving, name) ? this.arriving : this.objects.get(nameOf(name));
+    this.arriving = object;
     if (object === undefined || object.committed || offsetBytes !== object.offsetBytes || offsetBytes + data.length > object.bytes.length) return;
     object.bytes.set(data, offsetBytes);
     object.offsetBytes += data.length;
@@ -89,12 +92,19 @@ export class BulkStore {
   }
 
   private drop(name: string): void {
-    this.bytes -= this.objects.get(name)?.bytes.length ?? 0;
+    const object = this.objects.get(name);
+    this.bytes -= object?.bytes.length ?? 0;
+    if (object === this.arriving) this.arriving = undefined;
     this.objects.delete(name);
   }
 }
 
 const stateOf = ({ offsetBytes, bytes, committed }: BulkObject): BulkObjectState => ({ offsetBytes, sizeBytes: bytes.length, committed });
+
+function isNamed({ digest }: BulkObject, name: Uint8Array): boolean {
+  for (let index = 0; index < nameBytes; index += 1) if (digest[index] !== name[index]) return false;
+  return name.length === nameBytes;
+}
 
 function isEqual(left: Uint8Array, right: Uint8Array): boolean {
   return left.length === right.length && left.every((byte, index) => byte === right[index]);
