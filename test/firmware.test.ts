@@ -291,7 +291,7 @@ t.test('programs and snapshots of any bytes are refused or run', { skip: firmwar
     if (answer.failure || method === 'loadSnapshot') return answer.failure?.code === 'REQUEST_INVALID' || answer.loadSnapshot?.pairs !== undefined;
     const result = await host.request({ runNetwork: { programSha256: sha256, framesSha256: frames } });
     return result.runNetwork !== null || result.failure?.code === 'REQUEST_INVALID';
-  }), { numRuns: 150 });
+  }), { numRuns: 300 });
   t.ok(answers.done > 0 && answers.refused > 0, JSON.stringify(answers));
 });
 

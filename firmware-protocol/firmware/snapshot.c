@@ -139,7 +139,9 @@ static bool walk(const struct bulk_object *object, bool is_placing, uint32_t *pa
       continue;
     }
     pb_istream_t inner;
-    if (!pb_make_string_substream(&stream, &inner) || !decode_tile(&inner)) return refuse("no Snapshot: %s", PB_GET_ERROR(&inner));
+    /* Without a substream `inner` holds nothing, not even an error. */
+    if (!pb_make_string_substream(&stream, &inner)) return refuse("no Snapshot: %s", PB_GET_ERROR(&stream));
+    if (!decode_tile(&inner)) return refuse("no Snapshot: %s", PB_GET_ERROR(&inner));
     if (!pb_close_string_substream(&stream, &inner)) return refuse("no Snapshot: %s", PB_GET_ERROR(&stream));
     if (!check_tile(index)) return false;
     if (is_placing) *pairs += place_tile();
