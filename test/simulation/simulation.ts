@@ -86,7 +86,8 @@ export class Simulation {
     const { clock, trace, verdict, ledger, trust, controller, sabotage, watch, folder, chance } = this;
     this.trace.tell('host', 'starts');
     this.host = new Host({
-      clock, trace, chance: chance.branch(), folder, frameTimeMicroseconds: this.frameTimeMicroseconds, sabotage, watch, newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
+      clock, trace, chance: chance.branch(), folder, frameTimeMicroseconds: this.frameTimeMicroseconds, sabotage, watch,
+      newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
       observers: { ledger, trust, verdict, controller, isExact: this.options.profile === 'ideal' },
       shop: { ledger, verdict, wornCell, newCells: (count) => this.newCells(count) },
     });
