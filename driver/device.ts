@@ -237,11 +237,17 @@ export class Device {
     return { codes, saturatedCells, operationNanoseconds };
   }
 
-  /** One RESET pulse on every cell whose bit is set. Effectful; refused outside the envelope before a byte is sent. */
-  async resetCells(cells: Uint8Array, pulse: ResetPulse, onProgress?: (progress: CellProgress) => void): Promise<ResetCellsResult> {
+  /**
+   * One RESET pulse on every cell whose bit is set. Effectful; refused outside the envelope before a byte is sent.
+   * @param signal ends it at its next safe point; the error says whether pulses were given
+   */
+  async resetCells(
+    cells: Uint8Array, pulse: ResetPulse, onProgress?: (progress: CellProgress) => void, signal?: AbortSignal,
+  ): Promise<ResetCellsResult> {
     checkReset(cells, pulse);
     const cellsSha256 = await this.uploadBulk(cells);
-    return this.request('resetCells', { cellsSha256, ...pulse }, { timeoutMilliseconds: longMilliseconds, onProgress: cellProgress(onProgress) });
+    const options = { timeoutMilliseconds: longMilliseconds, onProgress: cellProgress(onProgress), ...(signal && { signal }) };
+    return this.request('resetCells', { cellsSha256, ...pulse }, options);
   }
 
   /**

@@ -30,6 +30,8 @@ const checksumBytes = 4;
 const rawLimit = maximumFrameBytes + checksumBytes;
 /** Bytes that the longest frame takes on the line, with its delimiters. */
 export const maximumWireBytes = encodedLength(rawLimit) + 2;
+/** Bytes of a frame on the line beside its payload; the longest have two or three more of byte stuffing. */
+export const frameOverheadBytes = encodedLength(headerBytes + checksumBytes) + 2;
 const wireLimit = maximumWireBytes - 2;
 const scratch = new Uint8Array(rawLimit);
 const scratchView = new DataView(scratch.buffer);

@@ -1,5 +1,5 @@
-import { type Frame, framingVersion } from './frame.js';
-import { headerBytes, maximumFrameBytes, maximumPayloadBytes, maximumWindowFrames } from './limits.js';
+import { type Frame, frameOverheadBytes, framingVersion } from './frame.js';
+import { maximumPayloadBytes, maximumWindowFrames } from './limits.js';
 import { RoundTrip } from './round-trip.js';
 
 /** Lower goes first. ESTOP is not among them: it is a frame of its own and waits for nothing. */
@@ -64,8 +64,9 @@ const ahead = (later: number, earlier: number) => (later - earlier) & (sequenceS
 /** Whether a sequence number lies behind another. */
 const isBehind = (sequence: number, other: number) => ahead(sequence, other) >= sequenceSpan / 2;
 
-/** Timeouts in a row after which the line is dead. */
+/** Timeouts in a row after which the line is dead, if they took so long: a busy end or a loose plug may keep quiet for a moment. */
 const timeoutLimit = 8;
+const deathMicroseconds = 5_000_000;
 const largestCredit = 0xffff;
 const noPayload = new Uint8Array(0);
 
@@ -94,6 +95,7 @@ export class Link {
   /** The newest `acknowledge` of the peer: an older frame that a line delivers late says nothing of its credit. */
   private peerExpects = 0;
   private timeoutsInARow = 0;
+  private silentSinceMicroseconds = 0;
   private expiredAtMicroseconds = Number.NEGATIVE_INFINITY;
   /** Orders of the two transmissions last sent of those that are known to have arrived. */
   private newestArrived = -1;
@@ -109,7 +111,7 @@ export class Link {
       throw new RangeError(`a window of ${options.windowFrames} frames; the range is 1 to ${maximumWindowFrames}`);
     }
     this.roundTrip = new RoundTrip(options.frameTimeMicroseconds ?? 0);
-    this.byteTimeMicroseconds = (options.frameTimeMicroseconds ?? 0) / maximumFrameBytes;
+    this.byteTimeMicroseconds = (options.frameTimeMicroseconds ?? 0) / (frameOverheadBytes + maximumPayloadBytes);
     this.peerCreditBytes = options.peerCreditBytes;
   }
 
@@ -174,7 +176,7 @@ export class Link {
     this.isAcknowledgementDue = false;
     this.counts.framesSent += 1;
     this.counts.bytesSent += payload.length;
-    const lineBytes = headerBytes + payload.length;
+    const lineBytes = frameOverheadBytes + payload.length;
     this.lineFreeAtMicroseconds = Math.max(nowMicroseconds, this.lineFreeAtMicroseconds) + lineBytes * this.byteTimeMicroseconds;
     const { session, receiveBytes } = this.options;
     const credit = Math.max(0, Math.min(largestCredit, receiveBytes - this.heldBytes));
@@ -241,14 +243,15 @@ export class Link {
   expire(nowMicroseconds: number): void {
     const timeout = this.nextTimeoutMicroseconds;
     if (timeout === undefined || nowMicroseconds < timeout) return;
+    const patience = this.roundTrip.timeoutMicroseconds;
+    if (this.timeoutsInARow === 0) this.silentSinceMicroseconds = timeout - patience;
     this.expiredAtMicroseconds = nowMicroseconds;
     this.timeoutsInARow += 1;
     this.counts.timeouts += 1;
-    if (this.timeoutsInARow > timeoutLimit) {
+    if (this.timeoutsInARow > timeoutLimit && nowMicroseconds - this.silentSinceMicroseconds >= deathMicroseconds) {
       this.state = 'down';
       return;
     }
-    const patience = this.roundTrip.timeoutMicroseconds;
     for (const entry of this.inFlight) {
       if (!entry.isAcknowledged && nowMicroseconds - entry.leavesAtMicroseconds >= patience) this.setDue(entry, true);
     }

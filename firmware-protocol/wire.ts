@@ -14,6 +14,8 @@ export interface WireEvents {
   down(reason: string): void;
   /** Bytes that were no frame. */
   discarded(discarded: Discarded): void;
+  /** The session is forgotten because its frames were not acknowledged; without this the line is closed and `down` says it. */
+  dead?(): void;
 }
 
 /** What is sent when the line has nothing better to do. It is asked, so that what waits can be replaced until the last moment. */
@@ -204,7 +206,7 @@ export class Wire {
       this.put({ ...frame, version: framingVersion, flags: 0, session: this.session, sequence: 0, acknowledge: 0, selective: 0, credit: 0 });
     }
     this.flush();
-    if (link.state === 'down') this.fail('no answer to retransmissions');
+    if (link.state === 'down') this.die();
     else this.watch(link, now);
     if (this.isFull && link.queuedBytes < this.queueMarkBytes * queueLowMarkShare && !this.isClosed) {
       this.isFull = false;
@@ -235,6 +237,15 @@ export class Wire {
       this.timer = undefined;
       this.pump();
     });
+  }
+
+  private die(): void {
+    if (this.events.dead === undefined) {
+      this.fail('no answer to retransmissions');
+      return;
+    }
+    this.abandon();
+    this.events.dead();
   }
 
   private fail(reason: string): void {

@@ -122,6 +122,8 @@ export class Board {
         this.wire = undefined;
       },
       discarded: () => undefined,
+      // A host that was away for long finds the board at its connector all the same.
+      dead: () => this.endSession(),
     });
     this.wire = wire;
   }

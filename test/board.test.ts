@@ -34,12 +34,12 @@ class RawHost {
         const message = deviceMessageCodec.decode(payload);
         if (message.ok) this.messages.push(message.value);
       },
-      room: () => undefined, down: () => undefined, discarded: () => undefined,
+      room: () => undefined, down: () => undefined, discarded: () => undefined, dead: () => undefined,
     });
   }
 
   async hello(session: number, changes: object = {}): Promise<HelloAck | undefined> {
-    const offer = { protocolMinimum: 1, protocolMaximum: 1, hostVersion: '', windowFrames: 32, creditBytes: 60_000, leaseEpoch: 0, deadManMilliseconds: 0 };
+    const offer = { protocolMinimum: 1, protocolMaximum: 2, hostVersion: '', windowFrames: 32, creditBytes: 60_000, leaseEpoch: 0, deadManMilliseconds: 0 };
     const hello = { ...offer, capabilities: [], ...changes };
     this.wire.sendFrame('HELLO', session, helloCodec.encode(hello));
     await this.clock.advance(1000);
@@ -103,7 +103,8 @@ const bitmap = (...cells: number[]) => {
 t.test('HELLO_ACK says what the board is', async (t) => {
   const { host, chip } = await bench();
   t.match(host.identity, {
-    protocol: 1, chipId: 'sim-lab-half-1', bootCount: 1, profile: 'lab-half', geometry: { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: 4 },
+    protocol: 2, protocolMinimum: 1, protocolMaximum: 2, deadManMilliseconds: 2000, chipId: 'sim-lab-half-1', bootCount: 1,
+    profile: 'lab-half', geometry: { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: 4 },
     converter: { bits: 14 }, limits: { journalEntries: 256 },
   });
   t.strictSame([...(host.identity?.arrayState ?? [])], [...sha256(chip.stateBytes())]);
@@ -184,6 +185,110 @@ t.test('ESTOP refuses everything that energises the array until the controller r
   host.board.restart();
   await host.hello(91);
   t.match(await host.request('scratch', { add: 1 }), { scratch: { count: 1 } });
+});
+
+t.test('a board whose host was away for long is still at its connector', async (t) => {
+  const { clock, host } = await bench();
+  host.line.intercept = () => undefined;
+  host.send(hostMessageCodec.encode({ request: { requestId: idOf(7), deadlineMicroseconds: 0, leaseEpoch: 0, noOperation: {} } }));
+  await clock.advance(1_000);
+  host.line.intercept = (from, bytes) => (from === 'host' ? bytes : undefined); // the request arrives, no answer does
+  await clock.advance(20_000);
+  host.line.intercept = () => undefined;
+  await clock.advance(20_000_000);
+  host.line.intercept = undefined;
+  host.frames.length = 0;
+  t.ok(await host.hello(300));
+  t.ok((await host.request('noOperation', {}))?.noOperation);
+});
+
+t.test('failures of effectful requests are journaled, except those that say nothing of them', async (t) => {
+  const { host } = await bench();
+  const pulse = { cellsSha256: new Uint8Array(32), amplitudeMillivolts: 9000, widthNanoseconds: 1 };
+  const id = idOf(210);
+  t.match(await host.request('resetCells', pulse, { id }), { repeatedFromJournal: false, failure: { code: 'BULK_UNKNOWN', outcome: 0 } });
+  t.match(await host.request('resetCells', pulse, { id }), { repeatedFromJournal: true, failure: { code: 'BULK_UNKNOWN', outcome: 0 } });
+  const late = idOf(211);
+  t.match(await host.request('scratch', { add: 1 }, { id: late, deadlineMicroseconds: 1 }), { failure: { code: 'DEADLINE_EXCEEDED' } });
+  t.match(await host.request('scratch', { add: 1 }, { id: late }), { repeatedFromJournal: true, failure: { code: 'DEADLINE_EXCEEDED' } });
+  await host.hello(301, { leaseEpoch: 2 });
+  const stale = idOf(212);
+  t.match(await host.request('scratch', { add: 1 }, { id: stale, leaseEpoch: 1 }), { failure: { code: 'LEASE_STALE' } });
+  t.match(await host.request('scratch', { add: 1 }, { id: stale, leaseEpoch: 2 }), { repeatedFromJournal: false, scratch: { count: 1 } });
+  const pure = idOf(213);
+  t.match(await host.request('multiply', { ...multiplyOf(1, 1), timestep: 64 }, { id: pure, leaseEpoch: 2 }), { failure: { code: 'REQUEST_INVALID' } });
+  t.match(await host.request('multiply', multiplyOf(1, 1), { id: pure, leaseEpoch: 2 }), { repeatedFromJournal: false }, 'pure requests are not');
+});
+
+t.test('the journal holds 256 answers, and forgets the oldest first', async (t) => {
+  const { host } = await bench();
+  const numbered = (number: number) => Uint8Array.from({ length: 16 }, (_, index) => (index < 2 ? (number >> (8 * index)) & 255 : 99));
+  for (let number = 0; number <= 256; number += 1) await host.request('scratch', { add: 1 }, { id: numbered(number) });
+  t.match(await host.request('scratch', { add: 1 }, { id: numbered(1) }), { repeatedFromJournal: true, scratch: { count: 2 } });
+  t.match(await host.request('scratch', { add: 1 }, { id: numbered(0) }), { repeatedFromJournal: false, scratch: { count: 258 } });
+});
+
+const multiplyOf = (drives: number, lines: number) => ({
+  firstBitLine: 0, bitLineCount: 8, sourceLines: Array.from({ length: lines }, (_, line) => line), range: 0, inferenceNumber: 0, timestep: 0, tile: 0,
+  drives: Array.from({ length: drives }, (_, position) => ({ position, plane: 0, lines: Uint8Array.of(255) })),
+});
+
+t.test('a request whose answer would not fit a message is refused, not answered by a crash', async (t) => {
+  const { clock, host } = await bench();
+  const many = { ...multiplyOf(2, 200) };
+  t.match(await host.request('multiply', many), { failure: { code: 'REQUEST_INVALID', detail: /sourceLines.length is 400; the range is 1 to 280/ } });
+  t.ok((await host.request('multiply', multiplyOf(2, 140)))?.multiply);
+  const wide = (outputs: number) => ({
+    name: '', kind: 1, inputChannels: 1, inputHeight: 1, inputWidth: 1, outputChannels: outputs, outputHeight: 1, outputWidth: 1, kernel: 1, stride: 1,
+    padding: 0, driveBits: 4, range: 0, current: { multiplier: 2 ** 20, shift: 0 }, poolSize: 1,
+    neuron: { kind: 1, threshold: 0, leak: { multiplier: 1, shift: 0 }, negativeSlope: { multiplier: 2 ** 20, shift: 20 } },
+    tiles: [{ firstInput: 0, inputCount: 1, firstBitLine: 0, plusLines: [...Array(outputs).keys()], minusLines: [...Array(outputs).keys()].map((k) => k + 256) }],
+  });
+  const load = async (outputs: number) => {
+    const program = { timestepCount: 2, inputChannels: 1, inputHeight: 1, inputWidth: 1, layers: [wide(outputs)] };
+    const sha = await host.upload(programCodec.encode(program));
+    return { sha, answer: await host.request('loadProgram', { sha256: sha }) };
+  };
+  t.match((await load(81)).answer, { failure: { code: 'REQUEST_INVALID', detail: /outputs is 81; the range is 1 to 80/ } });
+  const { sha } = await load(80);
+  const frames = await host.upload(Uint8Array.of(0x11));
+  t.match(await host.request('runNetwork', { programSha256: sha, framesSha256: frames, inferenceNumber: 0 }), { runNetwork: { timesteps: 2 } });
+  await clock.advance(1000);
+});
+
+t.test('ESTOP is answered, whatever its session, and whether there is one or not', async (t) => {
+  const clock = new VirtualClock();
+  const host = new RawHost(clock, boardOn(clock).board);
+  for (const session of [0, 5, 0xffffffff]) {
+    host.frame('ESTOP', session);
+    await clock.advance(1000);
+    t.match(host.frames.at(-1), { type: 'ESTOP', session });
+    t.equal(host.frames.at(-1)?.payload.length, 0);
+  }
+});
+
+t.test('a host that keeps on talking to a session that is gone is told so ten times a second', async (t) => {
+  const { clock, host } = await bench();
+  host.frames.length = 0;
+  for (let number = 0; number < 100; number += 1) {
+    host.frame('DATA', 99);
+    await clock.advance(10_000);
+  }
+  const resets = host.frames.filter(({ type }) => type === 'RESET');
+  t.equal(resets.length, 10);
+  t.match(text(resets[0]?.payload ?? new Uint8Array()), /^DEVICE_LOST the board does not know this session/);
+});
+
+t.test('a board that restarts forgets its session at once', async (t) => {
+  const { clock, host } = await bench();
+  t.match(await host.request('restart', {}), { restart: {} });
+  await clock.advance(20_000);
+  host.frames.length = 0;
+  host.send(hostMessageCodec.encode({ request: { requestId: idOf(8), deadlineMicroseconds: 0, leaseEpoch: 0, scratch: { add: 1 } } }));
+  await clock.advance(1000);
+  t.equal(host.frames.at(-1)?.type, 'RESET');
+  t.match(await host.hello(302), { bootCount: 2, resetReason: 1 });
+  t.match(await host.request('getStatus', {}), { getStatus: { scratchCount: 0 } });
 });
 
 t.test('a deadline that has passed is not begun', async (t) => {

@@ -7,6 +7,7 @@ import { decodeCobs, encodeCobs, encodedLength } from '../firmware-protocol/cobs
 import { crc32c } from '../firmware-protocol/crc32c.js';
 import { describeFrame, encodeFrame, type Frame, FrameDecoder, frameTypes, framingVersion } from '../firmware-protocol/frame.js';
 import { maximumPayloadBytes } from '../firmware-protocol/limits.js';
+import { SeededPrng } from './rig/seeded-prng.js';
 
 interface GoldenFrame {
   readonly name: string;
@@ -111,6 +112,45 @@ t.test('what is longer than a frame is counted and not held', async (t) => {
   for (let chunk = 0; chunk < 1000; chunk += 1) t.strictSame(decoder.push(new Uint8Array(1000).fill(7)), []);
   t.strictSame(decoder.push(Uint8Array.of(0)), [{ discarded: { reason: 'too-long', bytes: 1_000_000 } }]);
 });
+
+/** Streams that the decoder is fed; the soak sets more. */
+const streamCount = Number(process.env['PRIME_FUZZ_STREAMS'] ?? 300);
+
+t.test(`${streamCount} random and mutated streams: nothing is thrown, no more is held than a frame, and the next frame is found`, async (t) => {
+  const prng = new SeededPrng(Number(process.env['PRIME_FUZZ_SEED'] ?? 1));
+  const below = (limit: number) => prng.nextUint32() % limit;
+  const wires = golden.map(({ wireHex }) => bytesOf(wireHex));
+  const marker = wires[0] as Uint8Array;
+  let found = 0;
+  for (let stream = 0; stream < streamCount; stream += 1) {
+    const decoder = new FrameDecoder();
+    const parts = Array.from({ length: 1 + below(12) }, () => mutated(wires[below(wires.length)] as Uint8Array, below));
+    const bytes = Buffer.concat([...parts, Uint8Array.of(0), marker]);
+    const decoded = [];
+    for (let at = 0; at < bytes.length; ) {
+      const size = 1 + below(900);
+      decoded.push(...decoder.push(bytes.subarray(at, at + size)));
+      at += size;
+    }
+    if (decoded.at(-1)?.frame?.type === 'HELLO') found += 1;
+    const held = Object.values(decoder).reduce((sum, value) => sum + (ArrayBuffer.isView(value) ? value.byteLength : 0), 0);
+    if (held > 4 * 660) t.fail(`${held} bytes are held`);
+  }
+  t.equal(found, streamCount);
+});
+
+/** A frame that was cut, doubled, bent, drowned in noise, or left as it is. */
+function mutated(wire: Uint8Array, below: (limit: number) => number): Uint8Array {
+  const kind = below(6);
+  if (kind === 0) return wire;
+  if (kind === 1) return wire.subarray(0, below(wire.length));
+  if (kind === 2) return Buffer.concat([wire, wire.subarray(below(wire.length))]);
+  if (kind === 3) return Uint8Array.from({ length: below(2000) }, () => below(256));
+  if (kind === 4) return Uint8Array.from({ length: below(5000) }, () => 1 + below(255));
+  const bent = wire.slice();
+  for (let count = 1 + below(6); count > 0; count -= 1) bent[below(bent.length)] = below(256);
+  return bent;
+}
 
 t.test('a payload that does not fit is refused before it is sent', async (t) => {
   const [vector] = golden;

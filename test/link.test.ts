@@ -174,6 +174,73 @@ t.test('timeouts follow RFC 6298', async (t) => {
   t.equal(new RoundTrip(60_000).timeoutMicroseconds, 240_000, 'a slow line raises the floor');
 });
 
+t.test('an acknowledgement that comes late says nothing of credit', async (t) => {
+  const [sender, receiver] = [new Link(options), new Link({ ...options, receiveBytes: 3000 })];
+  for (let number = 0; number < 8; number += 1) sender.send(new Uint8Array(600), 'bulk');
+  const frames = drain(sender, 0);
+  for (const frame of frames.slice(1, 4)) receiver.receive(frame, 100);
+  const [poor] = drain(receiver, 100);
+  receiver.receive(frames[0] as Frame, 200);
+  const [rich] = drain(receiver, 200);
+  t.equal(poor?.credit, 1200, 'three frames are held');
+  t.equal(rich?.credit, 3000);
+  sender.receive(rich as Frame, 300);
+  sender.receive(poor as Frame, 400);
+  sender.send(new Uint8Array(500), 'bulk');
+  t.equal(drain(sender, 400).length, 1, 'four frames of 600 and one of 500 fit 3000');
+});
+
+t.test('credit is never negative and never more than 16 bits hold', async (t) => {
+  const [sender, receiver, rich] = [new Link(options), new Link({ ...options, receiveBytes: 700 }), new Link({ ...options, receiveBytes: 1e6 })];
+  for (let number = 0; number < 8; number += 1) sender.send(new Uint8Array(600), 'bulk');
+  for (const frame of drain(sender, 0).slice(1)) {
+    receiver.receive(frame, 100);
+    rich.receive(frame, 100);
+  }
+  t.equal(drain(receiver, 100)[0]?.credit, 0);
+  t.equal(drain(rich, 100)[0]?.credit, 65_535);
+});
+
+t.test('several gaps of one window are repaired in one round trip, and a repetition that is lost is seen', async (t) => {
+  const [sender, receiver] = [new Link(options), new Link(options)];
+  for (let number = 0; number < 12; number += 1) sender.send(numbered(number), 'bulk');
+  const frames = drain(sender, 0);
+  for (const frame of frames.filter(({ sequence }) => ![0, 3, 6].includes(sequence))) receiver.receive(frame, 1000);
+  sender.receive(drain(receiver, 1000)[0] as Frame, 1100);
+  t.strictSame(drain(sender, 1100).map(({ sequence }) => sequence), [0, 3, 6]);
+  for (let number = 12; number < 15; number += 1) sender.send(numbered(number), 'bulk');
+  for (const frame of drain(sender, 1200)) receiver.receive(frame, 2200);
+  sender.receive(drain(receiver, 2200)[0] as Frame, 2300);
+  t.strictSame(drain(sender, 2300).map(({ sequence }) => sequence), [0, 3, 6], 'later frames have overtaken the repetitions');
+});
+
+t.test('a timeout runs from when a frame leaves', async (t) => {
+  const frameTimeMicroseconds = 6950; // 921 600 baud
+  const link = new Link({ ...options, frameTimeMicroseconds });
+  for (let number = 0; number < 32; number += 1) link.send(new Uint8Array(maximumPayloadBytes), 'bulk');
+  t.equal(drain(link, 0).length, 32);
+  t.equal(drain(link, 200_000).length, 0, 'a window takes 222 ms to leave');
+  t.ok((link.nextTimeoutMicroseconds ?? 0) > 206_000);
+  const fast = new Link({ ...options, frameTimeMicroseconds });
+  for (let number = 0; number < 32; number += 1) fast.send(new Uint8Array(maximumPayloadBytes), 'bulk');
+  const receiver = new Link(options);
+  for (const frame of drain(fast, 0).slice(0, 31)) receiver.receive(frame, 500);
+  fast.receive(drain(receiver, 500)[0] as Frame, 1000);
+  t.ok((fast.nextTimeoutMicroseconds ?? 0) < 40_000, 'an answer that comes too early shows that the line is faster than its baud');
+});
+
+t.test('statistics state queues by priority and what is in flight', async (t) => {
+  const link = new Link({ ...options, windowFrames: 8 });
+  for (let number = 0; number < 10; number += 1) link.send(numbered(number), 'bulk');
+  link.send(numbered(1), 'control');
+  link.send(new Uint8Array(5), 'telemetry');
+  drain(link, 0);
+  t.match(link.statistics, {
+    framesSent: 8, inFlightFrames: 8, inFlightBytes: 16,
+    queued: { control: { messages: 0, bytes: 0 }, bulk: { messages: 3, bytes: 6 }, telemetry: { messages: 1, bytes: 5 } },
+  });
+});
+
 t.test('bytes that nobody framed change nothing', async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 500 }), async (noise) => {

@@ -13,16 +13,38 @@ export interface LineFaults {
 
 export const noFaults: LineFaults = { flip: 0, drop: 0, duplicate: 0, jitterMicroseconds: 0 };
 
+/** What a line is like when nothing goes wrong. */
+export interface LineShape {
+  /** From the host to the board. */
+  readonly delayMicroseconds: number;
+  /** And back; by default the same. */
+  readonly returnDelayMicroseconds?: number;
+  /** 0: as fast as can be. */
+  readonly byteTimeMicroseconds?: number;
+  /** Bytes of a port's own buffer, which nobody can see. */
+  readonly hiddenBytes?: number;
+}
+
+/** A write on its way; what is returned goes on, undefined is lost. */
+export type Intercept = (from: 'host' | 'board', bytes: Uint8Array) => Uint8Array | undefined;
+
+/** A slow line brings bytes as they leave; the test's decoder need not see each. */
+const pieceBytes = 650;
+
 /** One end of a simulated line. */
 class End implements ByteChannel {
   peer: End | undefined;
   bytesWritten = 0;
   private events: ByteChannelEvents | undefined;
   private isClosed = false;
+  private freeAtMicroseconds = 0;
+  private leavingBytes = 0;
 
-  constructor(private readonly line: Line) {}
+  constructor(private readonly name: 'host' | 'board', private readonly line: Line, private readonly clock: Clock, private readonly shape: LineShape) {}
 
-  readonly queuedBytes = 0;
+  get queuedBytes(): number {
+    return Math.max(0, this.leavingBytes - (this.shape.hiddenBytes ?? 0));
+  }
 
   attach(events: ByteChannelEvents): void {
     if (this.isClosed) queueMicrotask(() => events.close('the cable was pulled'));
@@ -32,7 +54,9 @@ class End implements ByteChannel {
   write(bytes: Uint8Array): void {
     if (this.isClosed) return;
     this.bytesWritten += bytes.length;
-    this.line.carry(bytes, (arrived) => this.peer?.events?.data(arrived));
+    const { byteTimeMicroseconds = 0 } = this.shape;
+    if (byteTimeMicroseconds === 0) this.carry(bytes, 0);
+    else for (let at = 0; at < bytes.length; at += pieceBytes) this.leave(bytes.subarray(at, at + pieceBytes), byteTimeMicroseconds);
   }
 
   close(): void {
@@ -47,16 +71,37 @@ class End implements ByteChannel {
     this.events = undefined;
     if (reason !== undefined) events?.close(reason);
   }
+
+  private leave(bytes: Uint8Array, byteTimeMicroseconds: number): void {
+    const now = this.clock.nowMicroseconds();
+    this.freeAtMicroseconds = Math.max(now, this.freeAtMicroseconds) + bytes.length * byteTimeMicroseconds;
+    this.leavingBytes += bytes.length;
+    const wait = this.freeAtMicroseconds - now;
+    this.carry(bytes, wait);
+    this.clock.after(wait, () => {
+      this.leavingBytes -= bytes.length;
+      this.events?.drain();
+    });
+  }
+
+  private carry(bytes: Uint8Array, waitMicroseconds: number): void {
+    const { delayMicroseconds, returnDelayMicroseconds = delayMicroseconds } = this.shape;
+    const delay = waitMicroseconds + (this.name === 'host' ? delayMicroseconds : returnDelayMicroseconds);
+    this.line.carry(this.name, bytes, delay, (arrived) => this.peer?.events?.data(arrived));
+  }
 }
 
 /** Two ends of a line with a delay, and with faults that a seed decides. */
 export class Line {
-  readonly host = new End(this);
-  readonly board = new End(this);
+  readonly host: End;
+  readonly board: End;
   faults: LineFaults = noFaults;
   isDead = false;
+  intercept: Intercept | undefined;
 
-  constructor(private readonly clock: Clock, private readonly prng: Prng, private readonly delayMicroseconds = 100) {
+  constructor(private readonly clock: Clock, private readonly prng: Prng, shape: LineShape = { delayMicroseconds: 100 }) {
+    this.host = new End('host', this, clock, shape);
+    this.board = new End('board', this, clock, shape);
     this.host.peer = this.board;
     this.board.peer = this.host;
   }
@@ -67,11 +112,12 @@ export class Line {
     this.board.end('the cable was pulled');
   }
 
-  carry(bytes: Uint8Array, deliver: (bytes: Uint8Array) => void): void {
-    if (this.isDead || this.happens(this.faults.drop)) return;
-    const arriving = this.happens(this.faults.flip) ? this.flipped(bytes) : bytes;
+  carry(from: 'host' | 'board', bytes: Uint8Array, delayMicroseconds: number, deliver: (bytes: Uint8Array) => void): void {
+    const sent = this.intercept === undefined ? bytes : this.intercept(from, bytes);
+    if (sent === undefined || this.isDead || this.happens(this.faults.drop)) return;
+    const arriving = this.happens(this.faults.flip) ? this.flipped(sent) : sent;
     const copies = this.happens(this.faults.duplicate) ? 2 : 1;
-    for (let copy = 0; copy < copies; copy += 1) this.clock.after(this.delayMicroseconds + this.jitter(), () => deliver(arriving));
+    for (let copy = 0; copy < copies; copy += 1) this.clock.after(delayMicroseconds + this.jitter(), () => deliver(arriving));
   }
 
   private happens(probability: number): boolean {

@@ -2,8 +2,10 @@ import type { Clock, Timer } from '../../firmware-protocol/clock.js';
 import { TimerHeap, type WaitingTimer } from './timer-heap.js';
 
 const largestStepCount = 2_000_000;
+/** What a bench does for ever, such as asking whether somebody is there, is no reason to wait for ever. */
+const longestWaitMicroseconds = 4 * 3600 * 1e6;
 
-/** Time that passes only when a test says so. Timers fire in the order of their time, then of their making. */
+/** Time that passes only when a test says so, in whole microseconds as that of a platform. Timers fire in the order of their time, then of their making. */
 export class VirtualClock implements Clock {
   private now = 0;
   private made = 0;
@@ -15,7 +17,7 @@ export class VirtualClock implements Clock {
   }
 
   after(delayMicroseconds: number, action: () => void): Timer {
-    const timer: WaitingTimer = { atMicroseconds: this.now + Math.max(0, delayMicroseconds), order: this.made, action, isCancelled: false };
+    const timer: WaitingTimer = { atMicroseconds: Math.ceil(this.now + Math.max(0, delayMicroseconds)), order: this.made, action, isCancelled: false };
     this.made += 1;
     this.waiting += 1;
     this.heap.push(timer);
@@ -48,8 +50,10 @@ export class VirtualClock implements Clock {
     };
     promise.then(settled, settled);
     await settle();
+    const start = this.now;
     for (let step = 0; !isSettled; step += 1) {
-      if (step > largestStepCount || !(await this.step())) throw new Error(`nothing is left to wait for at ${this.now} µs`);
+      const isTooLong = step > largestStepCount || this.now - start > longestWaitMicroseconds;
+      if (isTooLong || !(await this.step())) throw new Error(`nothing is left to wait for at ${this.now} µs`);
     }
     return promise;
   }
