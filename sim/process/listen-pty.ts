@@ -24,7 +24,7 @@ function makeRaw(path: string): void {
 
 /**
  * Opens a pseudo-terminal and serves a board on its master. The slave stays open here, so that the line outlives hosts that come and go, as a
- * cable outlives programs. A board that gives it up, because nobody had answered it, is given it again: it has no other, and the next host will call.
+ * cable outlives programs.
  */
 export function listenPty(accept: (channel: ByteChannel) => void): { address: string; close(): void } {
   const terminal = (pty as unknown as Library).open({ encoding: null });
@@ -36,8 +36,7 @@ export function listenPty(accept: (channel: ByteChannel) => void): { address: st
   terminal.master.on('error', () => events?.close('the pseudo-terminal failed'));
   terminal.master.on('data', (bytes) => events?.data(bytes));
   terminal.master.on('drain', () => events?.drain());
-  let isOpen = true;
-  const channel: ByteChannel = {
+  accept({
     attach(user) {
       events = user;
     },
@@ -49,15 +48,10 @@ export function listenPty(accept: (channel: ByteChannel) => void): { address: st
     },
     close() {
       events = undefined;
-      setImmediate(() => {
-        if (isOpen && events === undefined) accept(channel);
-      });
     },
-  };
-  accept(channel);
+  });
   // The library's own destroy() would signal a child, which this terminal does not have, and with it every process there is.
   const close = () => {
-    isOpen = false;
     terminal.master.destroy();
     closeSync(slave);
   };

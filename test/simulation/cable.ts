@@ -82,8 +82,6 @@ export interface CableListener {
   arrived(sender: Sender, frame: Frame): void;
   /** Whether the cable shall be pulled now, so that this write of the board is lost with the line. */
   isAnswerLost(): boolean;
-  /** The board has closed its end of a serial line. */
-  boardGaveUp(): void;
 }
 
 /** A host, a board, and what lies between them. */
@@ -150,7 +148,6 @@ export class Cable {
   }
 
   closed(end: End): void {
-    if (!this.options.isSocket && end.side === 'board') this.later(() => this.listener.boardGaveUp());
     if (!this.options.isSocket || this.ways[end.side].blockage !== 'none') return;
     this.options.clock.after(this.options.latencyMicroseconds, () => this.ends[other(end.side)]?.lose('the other end closed the connection'));
   }

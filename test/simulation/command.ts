@@ -19,11 +19,12 @@ Service, driver, a faulty line and the simulated board in one process, under one
   --runs M           how many runs, 1 to 1000000 (1)
   --threads T        how many at once, 1 to 64 (as many as there are processors)
   --canary           the board forgets its journal: every run must end with exit code ${exitCodes.safety}
-  --sweep OPERATION  a fixed script in which the first, the second, … ${operations.join(', ')} fails, or all of them in turn (all)
+  --sweep OPERATION  a fixed script in which the first, the second, … operation fails: ${operations.join(', ')}, or all
   --help             this text
 
 The first and the last line but one name the seed, the last is "trace" and the SHA-256 of all that happened. The same seed gives the same.
-Exit codes: ${exitCodes.passed} passed, ${exitCodes.crash} something crashed, ${exitCodes.usage} wrong usage, ${exitCodes.safety} wrong result: a promise was broken, ${exitCodes.liveness} no progress.
+Exit codes: ${exitCodes.passed} passed, ${exitCodes.crash} something crashed, ${exitCodes.usage} wrong usage,
+${exitCodes.safety} wrong result: a promise was broken, ${exitCodes.liveness} no progress.
 `;
 
 type Write = (text: string) => void;
@@ -32,8 +33,8 @@ class Usage extends Error {}
 
 function integer(name: string, text: string | undefined, least: number, most: number): number {
   const value = text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= least && value <= most)) throw new Usage(`--${name} is ${text === undefined ? 'missing' : `"${text}"`}; it is an integer from ${least} to ${most}`);
-  return value;
+  if (value >= least && value <= most) return value;
+  throw new Usage(`--${name} is ${text === undefined ? 'missing' : `"${text}"`}; it is an integer from ${least} to ${most}`);
 }
 
 interface Choices {
@@ -106,7 +107,8 @@ function describe({ name, report: { failure, digest, virtualMicroseconds, events
 }
 
 function describeFailure({ name, replay, report: { failure, virtualMicroseconds, lastEvents } }: NamedReport): string {
-  return `\n${name} failed at ${virtualMicroseconds / 1e6} s of virtual time (${failure?.kind}): ${failure?.text}\nReplay: npm run simulate -- ${replay}\n${lastEvents.join('\n')}\n\n`;
+  const what = `${name} failed at ${virtualMicroseconds / 1e6} s of virtual time (${failure?.kind}): ${failure?.text}`;
+  return `\n${what}\nReplay: npm run simulate -- ${replay}\n${lastEvents.join('\n')}\n\n`;
 }
 
 /** Prints runs in their order. @returns the exit code: that of the first run that failed */

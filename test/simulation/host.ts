@@ -60,8 +60,8 @@ export class Host {
     const bus = new EventBus();
     const subscription = bus.subscribe({ notify: () => subscription.take().forEach(({ event }) => { this.happened(event); }) });
     this.device = new Device({
-      name: deviceId, clock: this.clock, prng: chance.prng, requestLog: new StoredRequestLog(failing, deviceId), frameTimeMicroseconds, onEvent: (event) => this.heard(event),
-      connect: () => connect((action) => this.clock.turn(action)),
+      name: deviceId, clock: this.clock, prng: chance.prng, requestLog: new StoredRequestLog(failing, deviceId), frameTimeMicroseconds,
+      onEvent: (event) => this.heard(event), connect: () => connect((action) => this.clock.turn(action)),
     });
     this.observer = new DeviceObserver(this.device, observers);
     const device = this.observer.observed();

@@ -42,12 +42,18 @@ export class JobWatch {
 
   /** Compares what users were told with the store of a service that has just been opened, before it does anything. */
   checkStore(store: JobStore): void {
-    for (const [id, state] of this.states) this.verdict.expect(stateIn(store, id) === state, () => `job ${id} was ${state}; after the crash it is ${stateIn(store, id)}`);
+    for (const [id, state] of this.states) {
+      const now = stateIn(store, id);
+      this.verdict.expect(now === state, () => `job ${id} was ${state}; after the crash it is ${now}`);
+    }
   }
 
   /** After the service has started again: what ran is interrupted. */
   checkInterrupted(wasRunning: readonly string[], store: JobStore): void {
-    for (const id of wasRunning) this.verdict.expect(stateIn(store, id) === 'INTERRUPTED', () => `job ${id} ran when the service died and is ${stateIn(store, id)}`);
+    for (const id of wasRunning) {
+      const now = stateIn(store, id);
+      this.verdict.expect(now === 'INTERRUPTED', () => `job ${id} ran when the service died and is ${now}`);
+    }
   }
 
   running(): string[] {

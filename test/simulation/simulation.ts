@@ -72,7 +72,7 @@ export class Simulation {
     this.controller = new Controller({
       clock: this.clock, trace: this.trace, verdict: this.verdict, ledger: this.ledger, sabotage: this.sabotage, chance: this.chance.branch(),
       profile: options.profile, pace: options.pace, frameTimeMicroseconds: this.frameTimeMicroseconds, isCanary: options.isCanary, plan: () => this.plan,
-      onPower: () => this.serveSerialLine(),
+      onPower: () => this.powerCameBack(),
     });
     this.cable = this.newCable();
     if (!options.isSocket) this.controller.attach(this.cable);
@@ -86,7 +86,8 @@ export class Simulation {
     const { clock, trace, verdict, ledger, trust, controller, sabotage, watch, folder, chance } = this;
     this.trace.tell('host', 'starts');
     this.host = new Host({
-      clock, trace, chance: chance.branch(), folder, frameTimeMicroseconds: this.frameTimeMicroseconds, sabotage, watch, newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
+      clock, trace, chance: chance.branch(), folder, frameTimeMicroseconds: this.frameTimeMicroseconds, sabotage, watch,
+      newJobId: () => `job-${(this.jobs += 1)}`, connect: (turn) => this.connect(turn),
       observers: { ledger, trust, verdict, controller, isExact: this.options.profile === 'ideal' },
       shop: { ledger, verdict, wornCell, newCells: (count) => this.newCells(count) },
     });
@@ -172,9 +173,8 @@ export class Simulation {
     return this.cable.open('host', turn);
   }
 
-  /** A board on a serial line has no other: it is given it again. */
-  private serveSerialLine(): void {
-    if (!this.options.isSocket && !this.controller.isOff) this.controller.attach(this.cable);
+  private powerCameBack(): void {
+    if (!this.options.isSocket) this.controller.attach(this.cable);
   }
 
   private newCable(): Cable {
@@ -194,7 +194,6 @@ export class Simulation {
         this.isAnswerDue = false;
         return isDue && chance.happens(this.plan.writes['answer-loss']);
       },
-      boardGaveUp: () => this.serveSerialLine(),
     });
   }
 }

@@ -26,7 +26,9 @@ function describeMessage(sender: Sender, payload: Uint8Array): string {
 export class Wiretap {
   private readonly decoder = new FrameDecoder();
 
-  constructor(private readonly trace: Trace, private readonly place: string, private readonly sender: Sender, private readonly onFrame: (frame: Frame) => void) {}
+  constructor(
+    private readonly trace: Trace, private readonly place: string, private readonly sender: Sender, private readonly onFrame: (frame: Frame) => void,
+  ) {}
 
   hear(bytes: Uint8Array): void {
     const decoded = this.decoder.push(bytes);
