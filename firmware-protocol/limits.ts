@@ -13,7 +13,6 @@ export const sourceLineCount = 512;
 export const maximumDriveCode = 15;
 export const maximumTimestepCount = 64;
 export const maximumLayerCount = 8;
-export const maximumMultiplier = 2 ** 26;
 
 export const maximumBulkBytes = 16 * 1024 * 1024;
 export const maximumJournalEntries = 256;

@@ -58,6 +58,7 @@ export class Macro {
   readonly ranges: readonly Range[];
   conversions = 0;
   saturations = 0;
+  /** Of the operation under way, which sets it to 0: the sum of many operations would leave the integers that a double holds. */
   energyFemtojoules = 0;
 
   private readonly tiles = new Map<string, TileCells>();

@@ -107,7 +107,8 @@ function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<
   const { earlyStop } = request;
   const problem = earlyStop ? confidenceProblem(earlyStop.confidence) : undefined;
   if (problem !== undefined) return problem;
-  const before = { nanoseconds: macro.operationNanoseconds, femtojoules: macro.energyFemtojoules };
+  const before = macro.operationNanoseconds;
+  macro.energyFemtojoules = 0;
   const run = new NetworkRun(macro, program, unpackNibbles(packed, codes), request.inferenceNumber, earlyStop ?? undefined);
   for (let outcome = run.step(); outcome !== undefined; outcome = run.step()) {
     yield { timestep: { ...outcome, membranes: [...outcome.membranes], layers: [...outcome.layers] } };
@@ -116,8 +117,8 @@ function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<
     timesteps: run.timesteps,
     stoppedEarly: run.stoppedEarly,
     prediction: run.prediction,
-    operationNanoseconds: macro.operationNanoseconds - before.nanoseconds,
-    energyFemtojoules: macro.energyFemtojoules - before.femtojoules,
+    operationNanoseconds: macro.operationNanoseconds - before,
+    energyFemtojoules: macro.energyFemtojoules,
   };
 }
 
@@ -146,7 +147,8 @@ function* multiply({ macro }: Bench, request: MethodRequests['multiply']): Task<
   const problem = multiplyProblem(request, macro.ranges.length, codeBytes);
   if (problem !== undefined) return problem;
   const { firstBitLine, bitLineCount: rows, sourceLines, range, drives } = request;
-  const before = { nanoseconds: macro.operationNanoseconds, femtojoules: macro.energyFemtojoules };
+  const before = macro.operationNanoseconds;
+  macro.energyFemtojoules = 0;
   const cells = macro.tile({ firstBitLine, bitLineCount: rows, sourceLines });
   const codes = new Uint8Array(drives.length * sourceLines.length * codeBytes);
   const view = new DataView(codes.buffer);
@@ -172,8 +174,8 @@ function* multiply({ macro }: Bench, request: MethodRequests['multiply']): Task<
   return {
     codes,
     saturations,
-    operationNanoseconds: macro.operationNanoseconds - before.nanoseconds,
-    energyFemtojoules: macro.energyFemtojoules - before.femtojoules,
+    operationNanoseconds: macro.operationNanoseconds - before,
+    energyFemtojoules: macro.energyFemtojoules,
   };
 }
 

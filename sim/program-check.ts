@@ -4,8 +4,9 @@ import { type Layer, layerKinds, type Neuron, type Program, type Scale, type Til
 const maximumPixels = 256;
 const maximumNeurons = 1 << 16;
 const maximumDriveBits = 4;
-/** Scales of membranes and currents keep every product below 2^53 (NUMERICS.md). */
-const maximumScale = { multiplier: 2 ** 26, shift: 52 };
+/** A membrane has 31 bits, a recombined sum fewer than 30: with these multipliers every product stays below 2^52 (NUMERICS.md). */
+const maximumMultipliers = { membrane: 2 ** 20, current: 2 ** 22 };
+const maximumShift = 52;
 
 /** Outputs of the last layer: their membranes go into one message, five bytes each at worst, beside the counts of eight layers. */
 const maximumOutputs = 80;
@@ -17,14 +18,19 @@ const outside = (field: string, value: number, minimum: number, maximum: number)
 
 const first = (...problems: Problem[]): Problem => problems.find((problem) => problem !== undefined);
 
-function scaleProblem(field: string, scale: Scale | null | undefined): Problem {
+function scaleProblem(field: string, scale: Scale | null | undefined, maximumMultiplier: number): Problem {
   if (!scale) return `${field} is missing`;
-  return first(outside(`${field}.multiplier`, scale.multiplier, 0, maximumScale.multiplier), outside(`${field}.shift`, scale.shift, 0, maximumScale.shift));
+  return first(outside(`${field}.multiplier`, scale.multiplier, 0, maximumMultiplier), outside(`${field}.shift`, scale.shift, 0, maximumShift));
+}
+
+/** A leak or a slope is at most 1, so that a membrane cannot leave its register by it. */
+function fractionProblem(field: string, scale: Scale | null | undefined): Problem {
+  return scaleProblem(field, scale, Math.min(maximumMultipliers.membrane, 2 ** (scale?.shift ?? 0)));
 }
 
 function neuronProblem(field: string, neuron: Neuron | null | undefined): Problem {
   if (!neuron) return `${field}.neuron is missing`;
-  return first(scaleProblem(`${field}.leak`, neuron.leak), scaleProblem(`${field}.negativeSlope`, neuron.negativeSlope));
+  return first(fractionProblem(`${field}.leak`, neuron.leak), fractionProblem(`${field}.negativeSlope`, neuron.negativeSlope));
 }
 
 function tileProblem(field: string, tile: Tile, layer: Layer): Problem {
@@ -50,6 +56,9 @@ function coverProblem(field: string, layer: Layer, inputs: number): Problem {
   return outside(`${field} inputs on its tiles`, next, inputs, inputs);
 }
 
+/** A kernel lies inside the padded input. */
+const largestKernel = ({ inputHeight, inputWidth, padding }: Layer) => Math.min(16, inputHeight + 2 * padding, inputWidth + 2 * padding);
+
 function layerProblem(field: string, layer: Layer, ranges: number): Problem {
   const isConvolution = layer.kind === layerKinds.convolution;
   const inputs = layer.inputChannels * (isConvolution ? layer.kernel * layer.kernel : 1);
@@ -60,7 +69,7 @@ function layerProblem(field: string, layer: Layer, ranges: number): Problem {
     outside(`${field}.inputChannels`, layer.inputChannels, 1, maximumNeurons),
     outside(`${field}.inputHeight`, layer.inputHeight, 1, maximumPixels),
     outside(`${field}.inputWidth`, layer.inputWidth, 1, maximumPixels),
-    outside(`${field}.kernel`, layer.kernel, 1, 16),
+    outside(`${field}.kernel`, layer.kernel, 1, isConvolution ? largestKernel(layer) : 16),
     outside(`${field}.stride`, layer.stride, 1, 16),
     outside(`${field}.padding`, layer.padding, 0, 8),
     outside(`${field}.outputChannels`, layer.outputChannels, 1, sourceLineCount / 2),
@@ -70,7 +79,7 @@ function layerProblem(field: string, layer: Layer, ranges: number): Problem {
     outside(`${field}.driveBits`, layer.driveBits, 1, maximumDriveBits),
     outside(`${field}.range`, layer.range, 0, ranges - 1),
     outside(`${field}.poolSize`, layer.poolSize, 1, Math.min(3, layer.outputHeight, layer.outputWidth)),
-    scaleProblem(`${field}.current`, layer.current),
+    scaleProblem(`${field}.current`, layer.current, maximumMultipliers.current),
     neuronProblem(field, layer.neuron),
     outside(`${field}.tiles.length`, layer.tiles.length, 1, 64),
     first(...layer.tiles.map((tile, index) => tileProblem(`${field}.tiles[${index}]`, tile, layer))),
