@@ -242,7 +242,9 @@ t.test('a request whose answer would not fit a message is refused, not answered 
     name: '', kind: 1, inputChannels: 1, inputHeight: 1, inputWidth: 1, outputChannels: outputs, outputHeight: 1, outputWidth: 1, kernel: 1, stride: 1,
     padding: 0, driveBits: 4, range: 0, current: { multiplier: 2 ** 20, shift: 0 }, poolSize: 1,
     neuron: { kind: 1, threshold: 0, leak: { multiplier: 1, shift: 0 }, negativeSlope: { multiplier: 2 ** 20, shift: 20 } },
-    tiles: [{ firstInput: 0, inputCount: 1, firstBitLine: 0, plusLines: [...Array(outputs).keys()], minusLines: [...Array(outputs).keys()].map((k) => k + 256) }],
+    tiles: [{
+      firstInput: 0, inputCount: 1, firstBitLine: 0, plusLines: [...Array(outputs).keys()], minusLines: [...Array(outputs).keys()].map((k) => k + 256),
+    }],
   });
   const load = async (outputs: number) => {
     const program = { timestepCount: 2, inputChannels: 1, inputHeight: 1, inputWidth: 1, layers: [wide(outputs)] };
