@@ -228,6 +228,8 @@ t.test('the journal holds 256 answers, and forgets the oldest first', async (t) 
   t.match(await host.request('scratch', { add: 1 }, { id: numbered(0) }), { repeatedFromJournal: false, scratch: { count: 258 } });
 });
 
+const linesFrom = (first: number, count: number) => Array.from({ length: count }, (_, index) => first + index);
+
 const multiplyOf = (drives: number, lines: number) => ({
   firstBitLine: 0, bitLineCount: 8, sourceLines: Array.from({ length: lines }, (_, line) => line), range: 0, inferenceNumber: 0, timestep: 0, tile: 0,
   drives: Array.from({ length: drives }, (_, position) => ({ position, plane: 0, lines: Uint8Array.of(255) })),
@@ -242,7 +244,7 @@ t.test('a request whose answer would not fit a message is refused, not answered 
     name: '', kind: 1, inputChannels: 1, inputHeight: 1, inputWidth: 1, outputChannels: outputs, outputHeight: 1, outputWidth: 1, kernel: 1, stride: 1,
     padding: 0, driveBits: 4, range: 0, current: { multiplier: 2 ** 20, shift: 0 }, poolSize: 1,
     neuron: { kind: 1, threshold: 0, leak: { multiplier: 1, shift: 0 }, negativeSlope: { multiplier: 2 ** 20, shift: 20 } },
-    tiles: [{ firstInput: 0, inputCount: 1, firstBitLine: 0, plusLines: [...Array(outputs).keys()], minusLines: [...Array(outputs).keys()].map((k) => k + 256) }],
+    tiles: [{ firstInput: 0, inputCount: 1, firstBitLine: 0, plusLines: linesFrom(0, outputs), minusLines: linesFrom(256, outputs) }],
   });
   const load = async (outputs: number) => {
     const program = { timestepCount: 2, inputChannels: 1, inputHeight: 1, inputWidth: 1, layers: [wide(outputs)] };

@@ -56,7 +56,8 @@ export class VirtualClock implements Clock {
     const start = this.now;
     for (let step = 0; !isSettled; step += 1) {
       const next = this.next();
-      if (next === undefined || step > largestStepCount || this.now - start > longestWaitMicroseconds) throw new Error(`nothing is left to wait for at ${this.now} µs`);
+      const isHopeless = step > largestStepCount || this.now - start > longestWaitMicroseconds;
+      if (next === undefined || isHopeless) throw new Error(`nothing is left to wait for at ${this.now} µs`);
       await this.fire(next);
     }
     return promise;
