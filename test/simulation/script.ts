@@ -109,10 +109,12 @@ async function recover(simulation: Simulation, lastWork: readonly Work[]): Promi
   simulation.heal();
   if (simulation.host === undefined) simulation.startHost();
   await simulation.until(() => !controller.isOff, settlingMicroseconds);
-  if (controller.isStopped) controller.restart();
-  // The first job may still meet what the last fault has left behind.
-  simulation.submit({ kind: 'carry', parameters: { bytes: 1, seed: 1 } });
-  await allEnd(simulation, 'the last fault');
+  // The first job may still meet what the last fault has left behind, and an ESTOP that was not answered arrives with the next session.
+  do {
+    if (controller.isStopped) controller.restart();
+    simulation.submit({ kind: 'carry', parameters: { bytes: 1, seed: 1 } });
+    await allEnd(simulation, 'the last fault');
+  } while (controller.isStopped);
   const ids = lastWork.map((work) => simulation.submit(work));
   await allEnd(simulation, 'the last jobs were submitted');
   for (const id of ids) {
