@@ -178,6 +178,7 @@ async function linkReports(bench: Bench): Promise<void> {
 
 /** What the board has logged since the suite began: a controller that has started says so in its first session. */
 async function logs(bench: Bench): Promise<void> {
+  if (bench.logs.length === 0 && bench.options.allowsRestart && bench.declares('Restart')) await bench.restart();
   const conversation = await bench.open({ protocolMinimum: 2 });
   await conversation.host.rest(100);
   const sequences = new Map<number, number>();
