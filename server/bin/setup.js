@@ -15,11 +15,14 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const sourceFolders = ['firmware-protocol', 'proto', 'driver', 'sim', 'server', 'test/bench', 'test/rig', 'test/simulation', 'test/soak'];
 const lockWaitMilliseconds = 600_000;
 
+/** What was made is no source: its coming and going leaves a build current. */
+const madeFolders = ['generated', 'node_modules', 'build'];
+
 function filesBelow(folder, keep) {
   return readdirSync(folder, { withFileTypes: true })
     .flatMap((entry) => {
       const path = join(folder, entry.name);
-      if (entry.isDirectory()) return ['generated', 'node_modules'].includes(entry.name) ? [] : filesBelow(path, keep);
+      if (entry.isDirectory()) return madeFolders.includes(entry.name) ? [] : filesBelow(path, keep);
       return keep(path) ? [path] : [];
     })
     .sort();
