@@ -9,7 +9,7 @@ import { twoWay } from './two-way.js';
 
 const decoderBytes = 100e6;
 /** A decoder holds one frame; what the runtime keeps for itself comes on top. */
-const heldLimitBytes = 32 * 2 ** 20;
+const heldLimitBytes = 2 ** 20;
 const transfers = 64;
 const simulationRuns = 200;
 const cleanEfficiency = 0.84;
