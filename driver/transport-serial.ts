@@ -2,6 +2,7 @@ import { SerialPort } from 'serialport';
 import type { ByteChannel, ByteChannelEvents } from '../firmware-protocol/byte-channel.js';
 import { type Clock, platformClock, type Timer } from '../firmware-protocol/clock.js';
 import { maximumWireBytes } from '../firmware-protocol/frame.js';
+import { makeDirect } from './direct-port.js';
 
 const bitsPerByte = 10;
 const stallFloorMicroseconds = 50_000;
@@ -148,6 +149,13 @@ const clock = platformClock({
 export function connectSerial(path: string, baud: number): Promise<ByteChannel> {
   return new Promise((resolve, reject) => {
     const port = new SerialPort({ path, baudRate: baud, autoOpen: false, hupcl: false, highWaterMark: writeLimitBytes });
-    port.open((error) => (error ? reject(error) : resolve(new SerialChannel(port, clock))));
+    port.open((error) => {
+      if (error) {
+        reject(error);
+        return;
+      }
+      makeDirect(port.port);
+      resolve(new SerialChannel(port, clock));
+    });
   });
 }

@@ -33,8 +33,16 @@ export const maximumWireBytes = encodedLength(rawLimit) + 2;
 /** Bytes of a frame on the line beside its payload; the longest have two or three more of byte stuffing. */
 export const frameOverheadBytes = encodedLength(headerBytes + checksumBytes) + 2;
 const wireLimit = maximumWireBytes - 2;
-const scratch = new Uint8Array(rawLimit);
-const scratchView = new DataView(scratch.buffer);
+
+function putUint16(target: Uint8Array, at: number, value: number): void {
+  target[at] = value;
+  target[at + 1] = value >>> 8;
+}
+
+function putUint32(target: Uint8Array, at: number, value: number): void {
+  putUint16(target, at, value);
+  putUint16(target, at + 2, value >>> 16);
+}
 
 /**
  * Writes a frame as it stands on the line: 00 | COBS(header ‖ payload ‖ CRC-32C) | 00. All fields are little-endian.
@@ -45,19 +53,20 @@ const scratchView = new DataView(scratch.buffer);
 export function writeFrame(frame: Frame, target: Uint8Array, at: number): number {
   const { payload } = frame;
   if (payload.length > maximumPayloadBytes) throw new RangeError(`a payload of ${payload.length} bytes; the limit is ${maximumPayloadBytes}`);
-  scratch[0] = frame.version;
-  scratch[1] = frameTypes.indexOf(frame.type);
-  scratch[2] = frame.flags;
-  scratchView.setUint32(3, frame.session, true);
-  scratchView.setUint16(7, frame.sequence, true);
-  scratchView.setUint16(9, frame.acknowledge, true);
-  scratchView.setUint32(11, frame.selective, true);
-  scratchView.setUint16(15, frame.credit, true);
-  scratch.set(payload, headerBytes);
-  const checked = headerBytes + payload.length;
-  scratchView.setUint32(checked, crc32c(scratch, 0, checked), true);
+  const raw = at + 2; // behind the delimiter and the first code byte
+  target[raw] = frame.version;
+  target[raw + 1] = frameTypes.indexOf(frame.type);
+  target[raw + 2] = frame.flags;
+  putUint32(target, raw + 3, frame.session);
+  putUint16(target, raw + 7, frame.sequence);
+  putUint16(target, raw + 9, frame.acknowledge);
+  putUint32(target, raw + 11, frame.selective);
+  putUint16(target, raw + 15, frame.credit);
+  target.set(payload, raw + headerBytes);
+  const checked = raw + headerBytes + payload.length;
+  putUint32(target, checked, crc32c(target, raw, checked));
   target[at] = 0;
-  const end = encodeCobs(scratch, checked + checksumBytes, target, at + 1);
+  const end = encodeCobs(target, at + 1, headerBytes + payload.length + checksumBytes);
   target[end] = 0;
   return end + 1;
 }

@@ -1,6 +1,6 @@
 import { type Frame, frameOverheadBytes, framingVersion } from './frame.js';
 import { maximumPayloadBytes, maximumWindowFrames } from './limits.js';
-import { RoundTrip } from './round-trip.js';
+import { acknowledgementDelayMicroseconds, RoundTrip } from './round-trip.js';
 
 /** Lower goes first. ESTOP is not among them: it is a frame of its own and waits for nothing. */
 export const priorities = ['control', 'bulk', 'telemetry'] as const;
@@ -68,6 +68,8 @@ const isBehind = (sequence: number, other: number) => ahead(sequence, other) >= 
 const timeoutLimit = 8;
 const deathMicroseconds = 5_000_000;
 const largestCredit = 0xffff;
+/** An acknowledgement waits for a frame to ride on, unless so much of the window stands still for it (PROTOCOL.md §"Link"). */
+const promptShare = 0.5;
 const noPayload = new Uint8Array(0);
 
 /**
@@ -91,6 +93,8 @@ export class Link {
   private readonly roundTrip: RoundTrip;
   private readonly byteTimeMicroseconds: number;
   private lineFreeAtMicroseconds = 0;
+  /** Of the unacknowledged frames in flight; undefined where it is to be found again. */
+  private firstLeavesAtMicroseconds: number | undefined = Number.POSITIVE_INFINITY;
   private peerCreditBytes: number;
   /** The newest `acknowledge` of the peer: an older frame that a line delivers late says nothing of its credit. */
   private peerExpects = 0;
@@ -104,7 +108,10 @@ export class Link {
   private expected = 0;
   private readonly held = new Map<number, Uint8Array>();
   private heldBytes = 0;
-  private isAcknowledgementDue = false;
+  /** When an ACK goes out at the latest, unless another frame takes the word along. */
+  private acknowledgeAtMicroseconds = Number.POSITIVE_INFINITY;
+  private unacknowledgedFrames = 0;
+  private unacknowledgedBytes = 0;
 
   constructor(private readonly options: LinkOptions) {
     if (options.windowFrames < 1 || options.windowFrames > maximumWindowFrames) {
@@ -148,7 +155,7 @@ export class Link {
     this.counts.framesReceived += 1;
     this.counts.bytesReceived += frame.payload.length;
     this.takeAcknowledgement(frame, nowMicroseconds);
-    return frame.type === 'DATA' ? this.takeData(frame) : [];
+    return frame.type === 'DATA' ? this.takeData(frame, nowMicroseconds) : [];
   }
 
   /** The next frame to put on the line now, or undefined where there is none. */
@@ -159,21 +166,34 @@ export class Link {
     if (again !== undefined) return this.retransmit(again, nowMicroseconds);
     const payload = this.nextPayload();
     if (payload !== undefined) return this.transmitNew(payload, nowMicroseconds);
-    return this.isAcknowledgementDue ? this.frame('ACK', 0, noPayload, nowMicroseconds) : undefined;
+    return nowMicroseconds >= this.acknowledgeAtMicroseconds ? this.frame('ACK', 0, noPayload, nowMicroseconds) : undefined;
   }
 
-  /** When `transmit` must be called again at the latest, even if nothing arrives. */
-  get nextTimeoutMicroseconds(): number | undefined {
+  /** When `transmit` must be called again at the latest, even if nothing arrives. An ACK that is due now waits for room on the line, not for time. */
+  nextTimeoutMicroseconds(nowMicroseconds: number): number | undefined {
     if (this.state === 'down') return undefined;
+    const acknowledgeAt = this.acknowledgeAtMicroseconds > nowMicroseconds ? this.acknowledgeAtMicroseconds : Number.POSITIVE_INFINITY;
+    const at = Math.min(this.retransmitAtMicroseconds(), acknowledgeAt);
+    return at === Number.POSITIVE_INFINITY ? undefined : at;
+  }
+
+  private retransmitAtMicroseconds(): number {
+    this.firstLeavesAtMicroseconds ??= this.firstUnacknowledgedLeaves();
+    return Math.max(this.firstLeavesAtMicroseconds, this.expiredAtMicroseconds) + this.roundTrip.timeoutMicroseconds;
+  }
+
+  private firstUnacknowledgedLeaves(): number {
     let first = Number.POSITIVE_INFINITY;
     for (const { isAcknowledged, leavesAtMicroseconds } of this.inFlight) {
       if (!isAcknowledged && leavesAtMicroseconds < first) first = leavesAtMicroseconds;
     }
-    return first === Number.POSITIVE_INFINITY ? undefined : Math.max(first, this.expiredAtMicroseconds) + this.roundTrip.timeoutMicroseconds;
+    return first;
   }
 
   private frame(type: 'DATA' | 'ACK', sequence: number, payload: Uint8Array, nowMicroseconds: number): Frame {
-    this.isAcknowledgementDue = false;
+    this.acknowledgeAtMicroseconds = Number.POSITIVE_INFINITY;
+    this.unacknowledgedFrames = 0;
+    this.unacknowledgedBytes = 0;
     this.counts.framesSent += 1;
     this.counts.bytesSent += payload.length;
     const lineBytes = frameOverheadBytes + payload.length;
@@ -219,6 +239,9 @@ export class Link {
     });
     this.nextOrder += 1;
     this.inFlightBytes += payload.length;
+    if (this.firstLeavesAtMicroseconds !== undefined) {
+      this.firstLeavesAtMicroseconds = Math.min(this.firstLeavesAtMicroseconds, this.lineFreeAtMicroseconds);
+    }
     return frame;
   }
 
@@ -229,6 +252,7 @@ export class Link {
     entry.order = this.nextOrder;
     entry.handedOverAtMicroseconds = nowMicroseconds;
     entry.leavesAtMicroseconds = this.lineFreeAtMicroseconds;
+    this.firstLeavesAtMicroseconds = undefined;
     this.nextOrder += 1;
     this.counts.retransmissions += 1;
     return frame;
@@ -241,8 +265,8 @@ export class Link {
 
   /** Takes note of a timeout that has passed: called where nothing can be transmitted, so that a port that takes no more bytes is found out too. */
   expire(nowMicroseconds: number): void {
-    const timeout = this.nextTimeoutMicroseconds;
-    if (timeout === undefined || nowMicroseconds < timeout) return;
+    const timeout = this.retransmitAtMicroseconds();
+    if (this.state === 'down' || nowMicroseconds < timeout) return;
     this.expiredAtMicroseconds = nowMicroseconds;
     const patience = this.roundTrip.timeoutMicroseconds;
     if (this.timeoutsInARow === 0) this.silentSinceMicroseconds = timeout - patience;
@@ -280,6 +304,7 @@ export class Link {
 
   private acknowledged(entry: InFlight): void {
     entry.isAcknowledged = true;
+    this.firstLeavesAtMicroseconds = undefined;
     this.setDue(entry, false);
     this.inFlightBytes -= entry.payload.length;
     this.timeoutsInARow = 0;
@@ -299,6 +324,7 @@ export class Link {
     const early = entry.leavesAtMicroseconds - nowMicroseconds;
     if (early > 0) {
       this.lineFreeAtMicroseconds -= early;
+      this.firstLeavesAtMicroseconds = undefined;
       for (const other of this.inFlight) other.leavesAtMicroseconds -= early;
     }
     const start = early > 0 ? entry.handedOverAtMicroseconds : entry.leavesAtMicroseconds;
@@ -315,10 +341,11 @@ export class Link {
     }
   }
 
-  private takeData(frame: Frame): Uint8Array[] {
-    this.isAcknowledgementDue = true;
+  private takeData(frame: Frame, nowMicroseconds: number): Uint8Array[] {
     const distance = ahead(frame.sequence, this.expected);
-    if (distance === 0 && this.held.size === 0) {
+    const isInOrder = distance === 0 && this.held.size === 0;
+    this.scheduleAcknowledgement(isInOrder, frame.payload.length, nowMicroseconds);
+    if (isInOrder) {
       this.expected = (this.expected + 1) % sequenceSpan;
       return [frame.payload];
     }
@@ -334,6 +361,15 @@ export class Link {
     this.held.set(frame.sequence, frame.payload);
     this.heldBytes += frame.payload.length;
     return this.deliver();
+  }
+
+  private scheduleAcknowledgement(isInOrder: boolean, bytes: number, nowMicroseconds: number): void {
+    const { windowFrames, receiveBytes } = this.options;
+    this.unacknowledgedFrames += 1;
+    this.unacknowledgedBytes += bytes;
+    const isMuch = this.unacknowledgedFrames >= promptShare * windowFrames || this.unacknowledgedBytes >= promptShare * receiveBytes;
+    const delay = isInOrder && !isMuch ? acknowledgementDelayMicroseconds : 0;
+    this.acknowledgeAtMicroseconds = Math.min(this.acknowledgeAtMicroseconds, nowMicroseconds + delay);
   }
 
   private deliver(): Uint8Array[] {

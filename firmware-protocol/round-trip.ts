@@ -3,6 +3,8 @@ export const firstTimeoutMicroseconds = 200_000;
 const timeoutFloorMicroseconds = 5_000;
 const timeoutCeilingMicroseconds = 1_000_000;
 const granularityMicroseconds = 1_000;
+/** A receiver may keep an acknowledgement so long (PROTOCOL.md §"Link"); no sample promises that the next one will not wait (as RFC 9002 §6.2.1). */
+export const acknowledgementDelayMicroseconds = 1_000;
 
 /** The retransmission timeout of RFC 6298 §2, from samples that the caller takes by Karn's rule (§3: never from a frame sent twice). */
 export class RoundTrip {
@@ -34,7 +36,7 @@ export class RoundTrip {
     const ceiling = Math.max(timeoutCeilingMicroseconds, 2 * floor);
     const estimate = this.smoothedMicroseconds === undefined
       ? firstTimeoutMicroseconds
-      : this.smoothedMicroseconds + Math.max(granularityMicroseconds, 4 * this.variationMicroseconds);
+      : this.smoothedMicroseconds + Math.max(granularityMicroseconds, 4 * this.variationMicroseconds) + acknowledgementDelayMicroseconds;
     return Math.min(ceiling, Math.max(floor, estimate) * this.backoff);
   }
 }

@@ -52,6 +52,7 @@ export const noWireStatistics: WireStatistics = {
 const channelHighMarkBytes = 64 * 1024;
 /** On a line whose speed is known so much time of it waits in the channel at most, and two frames: an ESTOP stands behind it. */
 const channelHighMarkMicroseconds = 20_000;
+const outboxSizeBytes = 2 * channelHighMarkBytes;
 /** Bytes in the link above which the user should wait. */
 const queueHighMarkBytes = 256 * 1024;
 /** And on a line whose speed is known, so much of its time: what is queued behind must not outlive its deadline. */
@@ -61,8 +62,10 @@ const queueLowMarkShare = 0.25;
 /** One end of a line: bytes to frames to messages and back. It is the same on the host and on the device. */
 export class Wire {
   private readonly decoder = new FrameDecoder();
-  private readonly outbox = new Uint8Array(channelHighMarkBytes + 2 * maximumWireBytes);
-  private outboxBytes = 0;
+  /** Where frames are written, one behind the other. What was handed to the channel is not written to again; a full one is replaced. */
+  private outbox = new Uint8Array(outboxSizeBytes);
+  private outboxStart = 0;
+  private outboxEnd = 0;
   private link: Link | undefined;
   private spare: SpareSource | undefined;
   private session = 0;
@@ -106,7 +109,7 @@ export class Wire {
   sendFrame(type: FrameType, session: number, payload: Uint8Array): void {
     if (this.isClosed) return;
     this.put({ version: framingVersion, type, flags: 0, session, sequence: 0, acknowledge: 0, selective: 0, credit: 0, payload });
-    this.flush();
+    this.hand();
   }
 
   /** Queues a message of the open session; without one it is dropped, as the line would drop it. */
@@ -195,17 +198,17 @@ export class Wire {
     const now = this.clock.nowMicroseconds();
     const room = this.highMarkBytes - this.channel.queuedBytes;
     link.expire(now);
-    while (this.outboxBytes < room) {
+    while (this.outboxEnd - this.outboxStart < room) {
       const frame = link.transmit(now);
       if (frame === undefined) break;
       this.put(frame);
     }
-    while (this.outboxBytes < room) {
+    while (this.outboxEnd - this.outboxStart < room) {
       const frame = this.spare?.frame();
       if (frame === undefined) break;
       this.put({ ...frame, version: framingVersion, flags: 0, session: this.session, sequence: 0, acknowledge: 0, selective: 0, credit: 0 });
     }
-    this.flush();
+    this.hand();
     if (link.state === 'down') this.die();
     else this.watch(link, now);
     if (this.isFull && link.queuedBytes < this.queueMarkBytes * queueLowMarkShare && !this.isClosed) {
@@ -215,21 +218,30 @@ export class Wire {
   }
 
   private put(frame: Frame): void {
-    this.outboxBytes = writeFrame(frame, this.outbox, this.outboxBytes);
+    if (this.outboxEnd + maximumWireBytes > this.outbox.length) this.replaceOutbox();
+    this.outboxEnd = writeFrame(frame, this.outbox, this.outboxEnd);
     this.counts.lineFramesSent += 1;
   }
 
-  private flush(): void {
-    if (this.outboxBytes === 0) return;
-    const bytes = this.outbox.slice(0, this.outboxBytes);
-    this.outboxBytes = 0;
+  private replaceOutbox(): void {
+    const waiting = this.outbox.subarray(this.outboxStart, this.outboxEnd);
+    this.outbox = new Uint8Array(outboxSizeBytes);
+    this.outbox.set(waiting);
+    this.outboxStart = 0;
+    this.outboxEnd = waiting.length;
+  }
+
+  private hand(): void {
+    if (this.outboxEnd === this.outboxStart) return;
+    const bytes = this.outbox.subarray(this.outboxStart, this.outboxEnd);
+    this.outboxStart = this.outboxEnd;
     this.counts.lineBytesSent += bytes.length;
     this.channel.write(bytes);
   }
 
   /** Keeps one timer for the link. It may fire early and find nothing to do, so that it need not be moved with each frame. */
   private watch(link: Link, nowMicroseconds: number): void {
-    const at = link.nextTimeoutMicroseconds;
+    const at = link.nextTimeoutMicroseconds(nowMicroseconds);
     if (at === undefined || (this.timer !== undefined && this.timerAtMicroseconds <= at)) return;
     this.timer?.cancel();
     this.timerAtMicroseconds = at;

@@ -1,6 +1,7 @@
 import { maximumBulkBytes, maximumPayloadBytes } from '../firmware-protocol/limits.js';
+import { deviceChunkKey, encodeBulkChunk, hostChunkKey } from './bulk-chunk.js';
 import { macro } from './generated/macro.js';
-import type { DeviceMessage, Hello, HelloAck, HostMessage, LogRecord, Program, Snapshot } from './message.js';
+import type { BulkChunk, DeviceMessage, Hello, HelloAck, HostMessage, LogRecord, Program, Snapshot } from './message.js';
 
 /** A message, or why the bytes are none. Decoders never throw: what comes from the line is data. */
 export type Result<Message> = { readonly ok: true; readonly value: Message } | { readonly ok: false; readonly reason: string };
@@ -39,6 +40,15 @@ function codec<Message extends object>(
   };
 }
 
+/** Chunks of objects go past the generated code. @param key of the chunk's field */
+function withQuickChunks(key: number, generated: Generated): Generated {
+  const encode = (message: { bulkChunk?: BulkChunk | null }) => {
+    const { bulkChunk } = message;
+    return bulkChunk ? { finish: () => encodeBulkChunk(key, bulkChunk) } : generated.encode(message);
+  };
+  return { encode, decode: (bytes) => generated.decode(bytes) };
+}
+
 const { v1 } = macro;
 
 const isHelloAck = ({ geometry, limits, converter, bootId }: HelloAck) => Boolean(geometry) && Boolean(limits) && Boolean(converter) && bootId.length === 8;
@@ -48,8 +58,10 @@ const isDeviceMessage = ({ accepted, progress, final, bulkChunk, telemetry }: De
 
 export const helloCodec = codec<Hello>('Hello', v1.Hello, maximumPayloadBytes);
 export const helloAckCodec = codec<HelloAck>('HelloAck', v1.HelloAck, maximumPayloadBytes, isHelloAck);
-export const hostMessageCodec = codec<HostMessage>('HostMessage', v1.HostMessage, maximumPayloadBytes, isHostMessage);
-export const deviceMessageCodec = codec<DeviceMessage>('DeviceMessage', v1.DeviceMessage, maximumPayloadBytes, isDeviceMessage);
+export const hostMessageCodec = codec<HostMessage>('HostMessage', withQuickChunks(hostChunkKey, v1.HostMessage), maximumPayloadBytes, isHostMessage);
+export const deviceMessageCodec = codec<DeviceMessage>(
+  'DeviceMessage', withQuickChunks(deviceChunkKey, v1.DeviceMessage), maximumPayloadBytes, isDeviceMessage,
+);
 export const logRecordCodec = codec<LogRecord>('LogRecord', v1.LogRecord, maximumPayloadBytes);
 export const programCodec = codec<Program>('Program', v1.Program, maximumBulkBytes);
 export const snapshotCodec = codec<Snapshot>('Snapshot', v1.Snapshot, maximumBulkBytes);

@@ -18,7 +18,7 @@ import { runHostStepped } from '../server/network/host-stepped.js';
 import { systemClock } from '../server/system-clock.js';
 import { bufferConsole } from './console.js';
 import { filmedDigits } from './digits.js';
-import { armSkip, type Build, FirmwareBoard, firmwareSkip, make } from './firmware-board.js';
+import { armSkip, type Build, FirmwareBoard, firmwareSkip, make } from './rig/firmware-board.js';
 import { RawHost } from './raw-host.js';
 import { smallBundle } from './small-bundle.js';
 import { countingPrng, TcpBoard } from './tcp-board.js';

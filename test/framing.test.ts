@@ -46,14 +46,21 @@ t.test('byte stuffing leaves no zero, is bounded, and comes back', async (t) => 
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 1000 }), (source) => {
       const wire = new Uint8Array(encodedLength(source.length));
-      const end = encodeCobs(source, source.length, wire, 0);
+      wire.set(source, 1);
+      const end = encodeCobs(wire, 0, source.length);
       const back = new Uint8Array(wire.length);
       const length = decodeCobs(wire, end, back);
       return end <= wire.length && !wire.subarray(0, end).includes(0) && Buffer.compare(back.subarray(0, length), source) === 0;
     }),
   );
-  const long = new Uint8Array(encodedLength(508));
-  t.equal(encodeCobs(new Uint8Array(508).fill(1), 508, long, 0), 510, 'two full blocks');
+  const full = (length: number, last: number) => {
+    const wire = new Uint8Array(encodedLength(length)).fill(1);
+    wire[length] = last;
+    return Buffer.from(wire.subarray(0, encodeCobs(wire, 0, length)));
+  };
+  const block = Buffer.concat([Buffer.of(255), Buffer.alloc(254, 1)]);
+  t.strictSame(full(508, 1), Buffer.concat([block, block]), 'two full blocks');
+  t.strictSame(full(255, 0), Buffer.concat([block, Buffer.of(1, 1)]), 'a zero behind a full block');
 });
 
 t.test('golden frames are these bytes, both ways', async (t) => {

@@ -1,6 +1,7 @@
 // The link alone: two state machines and a line that loses, doubles and reorders, under virtual time.
 import fc from 'fast-check';
 import t from 'tap';
+import type { ByteChannelEvents } from '../firmware-protocol/byte-channel.js';
 import { encodeFrame, type Frame, FrameDecoder } from '../firmware-protocol/frame.js';
 import { maximumPayloadBytes } from '../firmware-protocol/limits.js';
 import { Link } from '../firmware-protocol/link.js';
@@ -41,6 +42,59 @@ function joined(seed: number, faults: LineFaults) {
   line.faults = faults;
   return { clock, line, host: wireOn(line.host, clock), board: wireOn(line.board, clock) };
 }
+
+const dataFrame = (sequence: number): Frame => ({
+  version: 1, type: 'DATA', flags: 0, session: 1, sequence, acknowledge: 0, selective: 0, credit: 60_000, payload: numbered(sequence),
+});
+
+t.test('a frame is acknowledged by the next one that leaves, or after a millisecond; half a window, a gap and a duplicate at once', async () => {
+  const taking = (...sequences: number[]) => {
+    const link = new Link(options);
+    for (const sequence of sequences) link.receive(dataFrame(sequence), 0);
+    return link;
+  };
+  const lone = taking(0);
+  t.equal(lone.transmit(999), undefined);
+  t.equal(lone.nextTimeoutMicroseconds(999), 1_000);
+  t.equal(lone.nextTimeoutMicroseconds(1_000), undefined, 'what is due and cannot leave waits for room, not for time');
+  t.match(lone.transmit(1_000), { type: 'ACK', acknowledge: 1 });
+  t.equal(lone.transmit(1_001), undefined);
+  t.equal(lone.nextTimeoutMicroseconds(1_001), undefined);
+
+  const answered = taking(0);
+  answered.send(numbered(7), 'control');
+  t.match(answered.transmit(10), { type: 'DATA', acknowledge: 1 });
+  t.equal(answered.transmit(1_000), undefined, 'the word is out');
+
+  t.equal(taking(...Array(15).keys()).transmit(0), undefined);
+  t.match(taking(...Array(16).keys()).transmit(0), { type: 'ACK', acknowledge: 16 });
+  t.match(taking(1).transmit(0), { type: 'ACK', acknowledge: 0, selective: 1 });
+  const repeated = taking(0);
+  repeated.transmit(1_000);
+  repeated.receive(dataFrame(0), 2_000);
+  t.match(repeated.transmit(2_000), { type: 'ACK', acknowledge: 1 });
+});
+
+t.test('an acknowledgement that a full port holds up takes no turns', async (t) => {
+  const clock = new VirtualClock();
+  const written: Uint8Array[] = [];
+  let events: ByteChannelEvents | undefined;
+  const channel = {
+    queuedBytes: 0,
+    attach: (its: ByteChannelEvents) => { events = its; },
+    write: (bytes: Uint8Array) => written.push(bytes),
+    close: () => undefined,
+  };
+  wireOn(channel, clock);
+  channel.queuedBytes = 1e6;
+  for (let sequence = 0; sequence < 16; sequence += 1) events?.data(encodeFrame(dataFrame(sequence)));
+  await clock.advance(10_000);
+  t.equal(clock.pendingTimers, 0);
+  t.equal(written.length, 0);
+  channel.queuedBytes = 0;
+  events?.drain();
+  t.equal(written.length, 1);
+});
 
 t.test('every message arrives once and in order, both ways, on a line that loses, doubles, reorders and flips', async () => {
   const faults = fc.record({
@@ -160,15 +214,15 @@ t.test('a gap is repaired at once, and once a round trip', async (t) => {
   t.equal(sender.statistics.fastRetransmissions, 1);
 });
 
-t.test('timeouts follow RFC 6298', async (t) => {
+t.test('timeouts follow RFC 6298, and bear a millisecond in which an acknowledgement may wait', async (t) => {
   const roundTrip = new RoundTrip(0);
   t.equal(roundTrip.timeoutMicroseconds, 200_000);
   roundTrip.sample(40_000);
-  t.equal(roundTrip.timeoutMicroseconds, 40_000 + 4 * 20_000);
+  t.equal(roundTrip.timeoutMicroseconds, 40_000 + 4 * 20_000 + 1_000);
   roundTrip.backOff();
-  t.equal(roundTrip.timeoutMicroseconds, 240_000);
+  t.equal(roundTrip.timeoutMicroseconds, 242_000);
   roundTrip.sample(40_000);
-  t.equal(roundTrip.timeoutMicroseconds, 40_000 + 4 * 15_000);
+  t.equal(roundTrip.timeoutMicroseconds, 40_000 + 4 * 15_000 + 1_000);
   for (let sample = 0; sample < 200; sample += 1) roundTrip.sample(100);
   t.equal(roundTrip.timeoutMicroseconds, 5000, 'the floor');
   t.equal(new RoundTrip(60_000).timeoutMicroseconds, 240_000, 'a slow line raises the floor');
@@ -220,13 +274,13 @@ t.test('a timeout runs from when a frame leaves', async (t) => {
   for (let number = 0; number < 32; number += 1) link.send(new Uint8Array(maximumPayloadBytes), 'bulk');
   t.equal(drain(link, 0).length, 32);
   t.equal(drain(link, 200_000).length, 0, 'a window takes 222 ms to leave');
-  t.ok((link.nextTimeoutMicroseconds ?? 0) > 206_000);
+  t.ok((link.nextTimeoutMicroseconds(0) ?? 0) > 206_000);
   const fast = new Link({ ...options, frameTimeMicroseconds });
   for (let number = 0; number < 32; number += 1) fast.send(new Uint8Array(maximumPayloadBytes), 'bulk');
   const receiver = new Link(options);
   for (const frame of drain(fast, 0).slice(0, 31)) receiver.receive(frame, 500);
   fast.receive(drain(receiver, 500)[0] as Frame, 1000);
-  t.ok((fast.nextTimeoutMicroseconds ?? 0) < 40_000, 'an answer that comes too early shows that the line is faster than its baud');
+  t.ok((fast.nextTimeoutMicroseconds(0) ?? 0) < 40_000, 'an answer that comes too early shows that the line is faster than its baud');
 });
 
 t.test('statistics state queues by priority and what is in flight', async (t) => {

@@ -1,6 +1,11 @@
 // The serial transport without a serial port: what is a stall and what is only slow. And the TCP transport on real sockets.
+import { spawnSync } from 'node:child_process';
+import { EventEmitter } from 'node:events';
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import t from 'tap';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { makeDirect, type PosixPort } from '../driver/direct-port.js';
 import { type Port, SerialChannel } from '../driver/transport-serial.js';
 import { connectTcp } from '../driver/transport-tcp.js';
 import { VirtualClock } from './rig/virtual-clock.js';
@@ -87,6 +92,95 @@ t.test('what a port says when it fails is the reason', async (t) => {
   t.strictSame(closes, ['no such device']);
   channel.write(new Uint8Array(10));
   t.equal(port.written.length, 1, 'nothing is written after that');
+});
+
+/** A poller that is told by the test what the line is ready for. */
+class SoftPoller extends EventEmitter {
+  readonly polls: number[] = [];
+
+  poll(events: number): void {
+    this.polls.push(events);
+  }
+
+  override once(event: string, listener: (error: Error | null) => void): this {
+    this.poll(event === 'readable' ? 1 : 2);
+    return super.once(event, listener);
+  }
+}
+
+/** A direct port on one end of a FIFO, whose other end the test holds; neither end blocks. */
+function fifo(t: Test, mode: 'reads' | 'writes') {
+  const path = join(t.testdir({}), 'line');
+  t.equal(spawnSync('mkfifo', [path]).status, 0);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  const open = new Set([reader, writer]);
+  const close = (fd: number) => {
+    if (open.delete(fd)) closeSync(fd);
+  };
+  t.teardown(() => [reader, writer].forEach(close));
+  const poller = new SoftPoller();
+  const [near, far] = mode === 'reads' ? [reader, writer] : [writer, reader];
+  const port = { fd: near, poller } as unknown as PosixPort;
+  makeDirect(port);
+  return { port, poller, far, close };
+}
+
+t.test('a direct port has written what the line takes when the call returns, and the rest once there is room, in order', async (t) => {
+  const { port, poller, far } = fifo(t, 'writes');
+  const pattern = Uint8Array.from({ length: 100_000 }, (_, index) => index % 251);
+  const arrived = Buffer.alloc(pattern.length);
+  let isDone = false;
+  const writing = port.write(pattern).then(() => { isDone = true; });
+  let at = readSync(far, arrived, 0, arrived.length, null);
+  t.ok(at > 4_000, `${at} bytes were there at once`);
+  await Promise.resolve();
+  t.equal(isDone, false);
+  poller.emit('writable', null);
+  await writing;
+  at += readSync(far, arrived, at, arrived.length - at, null);
+  t.equal(at, pattern.length);
+  t.equal(Buffer.compare(arrived, pattern), 0);
+});
+
+t.test('a direct port reads when there is something, and says when the other end has hung up or the port is closed', async (t) => {
+  const { port, poller, far, close } = fifo(t, 'reads');
+  const buffer = new Uint8Array(100);
+  const reading = port.read(buffer, 10, 50);
+  poller.emit('readable', null); // for nothing, as it happens
+  writeSync(far, Uint8Array.of(1, 2, 3));
+  await Promise.resolve();
+  poller.emit('readable', null);
+  t.equal((await reading).bytesRead, 3);
+  t.strictSame([...buffer.subarray(10, 14)], [1, 2, 3, 0]);
+
+  const hungUp = port.read(buffer, 0, 50);
+  close(far);
+  poller.emit('readable', null);
+  await t.rejects(hungUp, { message: 'the other end has hung up' });
+
+  const closing = port.read(buffer, 0, 50);
+  Object.assign(port, { fd: null });
+  poller.emit('readable', null);
+  await t.rejects(closing, { message: 'the port is closed' });
+  await t.rejects(port.write(buffer), { message: 'the port is closed' });
+});
+
+t.test('a direct port that waits to be read is still waited for to be written', async (t) => {
+  const { poller } = fifo(t, 'writes');
+  poller.once('writable', () => undefined);
+  poller.once('readable', () => undefined);
+  poller.emit('writable');
+  poller.poll(1);
+  t.strictSame(poller.polls, [2, 3, 1]);
+});
+
+t.test('a port without a poller is left as it is', async (t) => {
+  const port = { write: () => undefined };
+  const before = { ...port };
+  makeDirect(port);
+  t.strictSame(port, before);
+  makeDirect(undefined);
 });
 
 t.test('TCP brings bytes both ways and says when the other end has gone', async (t) => {

@@ -22,7 +22,8 @@ export function wrap(bytes: Uint8Array, checksum: (bytes: Uint8Array) => number 
   checked.set(bytes);
   new DataView(checked.buffer).setUint32(bytes.length, checksum(bytes), true);
   const wire = new Uint8Array(encodedLength(checked.length) + 2);
-  return wire.subarray(0, encodeCobs(checked, checked.length, wire, 1) + 1);
+  wire.set(checked, 2);
+  return wire.subarray(0, encodeCobs(wire, 1, checked.length) + 1);
 }
 
 /** Header and payload of a frame, as they stand before COBS. */

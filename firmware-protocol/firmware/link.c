@@ -6,6 +6,8 @@
 #define TIMEOUTS_BORNE 8u
 /* Later frames that must have arrived before a missing one is sent again at once. */
 #define FAST_RETRANSMIT_AFTER 2u
+/* An acknowledgement waits for a frame to ride on, unless so much of the window stands still for it (PROTOCOL.md, "Link"). */
+#define PROMPT_SHARE 2u
 #define NO_MESSAGE UINT16_MAX
 #define SLOT(sequence) ((uint16_t)(sequence) % MAXIMUM_WINDOW_FRAMES)
 
@@ -32,6 +34,7 @@ void link_open(struct link *link, const struct link_options *options) {
   link->session = options->session;
   link->window_frames = (uint16_t)options->window_frames;
   link->peer_credit_bytes = options->peer_credit_bytes;
+  link->acknowledge_at = LINK_NEVER;
   round_trip_begin(&link->round_trip, options->frame_microseconds);
   for (uint16_t message = 0; message < LINK_MESSAGES; message = (uint16_t)(message + 1)) push(link, &link->free, message);
 }
@@ -59,10 +62,15 @@ static struct link_in_flight *oldest_unacknowledged(struct link *link) {
   return NULL;
 }
 
-uint64_t link_timeout_at(const struct link *link) {
+uint64_t link_retransmit_at(const struct link *link) {
   const struct link_in_flight *oldest = oldest_unacknowledged((struct link *)link);
   if (oldest == NULL || link->is_down) return LINK_NEVER;
   return oldest->sent_at + round_trip_timeout(&link->round_trip);
+}
+
+uint64_t link_timeout_at(const struct link *link) {
+  const uint64_t retransmission = link_retransmit_at(link);
+  return retransmission < link->acknowledge_at ? retransmission : link->acknowledge_at;
 }
 
 /* A frame that later ones have overtaken is lost: send it again now, but not more than once a round trip. */
@@ -115,8 +123,18 @@ static void take_acknowledgement(struct link *link, const struct frame *frame, u
   repair_gaps(link, now);
 }
 
+static bool is_gap_open(const struct link *link) { return link->held_frames > ahead(link->expected, link->delivered); }
+
+static void schedule_acknowledgement(struct link *link, const struct frame *frame, uint64_t now) {
+  link->unacknowledged_frames += 1;
+  link->unacknowledged_bytes += (uint32_t)frame->length;
+  const bool is_much = link->unacknowledged_frames * PROMPT_SHARE >= link->window_frames || link->unacknowledged_bytes * PROMPT_SHARE >= LINK_CREDIT_BYTES;
+  const bool is_in_order = frame->sequence == link->expected && !is_gap_open(link);
+  const uint64_t at = is_in_order && !is_much ? now + ACKNOWLEDGEMENT_DELAY_MICROSECONDS : now;
+  if (at < link->acknowledge_at) link->acknowledge_at = at;
+}
+
 static void take_data(struct link *link, const struct frame *frame) {
-  link->is_acknowledgement_due = true;
   struct link_received *slot = &link->received[SLOT(frame->sequence)];
   if (ahead(frame->sequence, link->delivered) >= MAXIMUM_WINDOW_FRAMES) {
     if (ahead(link->expected, frame->sequence) <= MAXIMUM_WINDOW_FRAMES) link->statistics.duplicates += 1;
@@ -139,7 +157,9 @@ static void take_data(struct link *link, const struct frame *frame) {
 void link_receive(struct link *link, const struct frame *frame, uint64_t now) {
   link->statistics.frames_received += 1;
   take_acknowledgement(link, frame, now);
-  if (frame->type == FRAME_DATA) take_data(link, frame);
+  if (frame->type != FRAME_DATA) return;
+  schedule_acknowledgement(link, frame, now);
+  take_data(link, frame);
 }
 
 const uint8_t *link_peek(const struct link *link, size_t *length) {
@@ -165,7 +185,9 @@ static uint32_t selective(const struct link *link) {
 }
 
 static void fill(struct link *link, struct frame *frame, enum frame_type type, uint16_t sequence) {
-  link->is_acknowledgement_due = false;
+  link->acknowledge_at = LINK_NEVER;
+  link->unacknowledged_frames = 0;
+  link->unacknowledged_bytes = 0;
   link->statistics.frames_sent += 1;
   frame->type = (uint8_t)type;
   frame->flags = 0;
@@ -189,7 +211,7 @@ static void fill_data(struct link *link, struct frame *frame, uint16_t sequence,
 }
 
 static void expire(struct link *link, uint64_t now) {
-  if (now < link_timeout_at(link)) return;
+  if (link->is_down || now < link_retransmit_at(link)) return;
   link->timeouts_in_a_row += 1;
   if (link->timeouts_in_a_row > TIMEOUTS_BORNE) {
     link->is_down = true;
@@ -236,7 +258,7 @@ bool link_transmit(struct link *link, struct frame *frame, uint64_t now) {
   expire(link, now);
   if (link->is_down) return false;
   if (transmit_again(link, frame, now) || transmit_new(link, frame, now)) return true;
-  if (!link->is_acknowledgement_due) return false;
+  if (now < link->acknowledge_at) return false;
   fill(link, frame, FRAME_ACK, 0);
   return true;
 }

@@ -81,7 +81,10 @@ struct link {
   uint16_t delivered;
   uint16_t expected;
   uint16_t held_frames;
-  bool is_acknowledgement_due;
+  /* Since the last frame that took an acknowledgement along; LINK_NEVER where there is nothing to acknowledge. */
+  uint64_t acknowledge_at;
+  uint32_t unacknowledged_frames;
+  uint32_t unacknowledged_bytes;
 };
 
 struct link_options {
@@ -112,5 +115,8 @@ bool link_transmit(struct link *link, struct frame *frame, uint64_t now);
 
 /* When link_transmit must be called again at the latest, even if nothing arrives. */
 uint64_t link_timeout_at(const struct link *link);
+
+/* The same where the line is full: what is to be acknowledged waits for room then, not for time. */
+uint64_t link_retransmit_at(const struct link *link);
 
 #endif

@@ -42,7 +42,7 @@ uint32_t round_trip_timeout(const struct round_trip *trip) {
   const uint32_t floor = frames > TIMEOUT_FLOOR ? frames : TIMEOUT_FLOOR;
   /* The variation has 2 fractional bits, so it is four times of itself already. */
   const uint32_t spread = trip->variation_microseconds_4 > GRANULARITY ? trip->variation_microseconds_4 : GRANULARITY;
-  const uint32_t estimate = trip->has_sample ? round_trip_smoothed(trip) + spread : FIRST_TIMEOUT;
+  const uint32_t estimate = trip->has_sample ? round_trip_smoothed(trip) + spread + ACKNOWLEDGEMENT_DELAY_MICROSECONDS : FIRST_TIMEOUT;
   const uint64_t timeout = (uint64_t)(estimate > floor ? estimate : floor) * trip->backoff;
   return timeout > TIMEOUT_CEILING ? TIMEOUT_CEILING : (uint32_t)timeout;
 }

@@ -3,6 +3,9 @@
 
 #include <stdint.h>
 
+/* A receiver may keep an acknowledgement so long (PROTOCOL.md, "Link"). */
+#define ACKNOWLEDGEMENT_DELAY_MICROSECONDS 1000u
+
 /* The retransmission timeout of RFC 6298 section 2, from samples taken by Karn's rule (section 3: never from a frame sent twice). */
 struct round_trip {
   uint32_t frame_microseconds;

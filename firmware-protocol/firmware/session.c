@@ -183,8 +183,10 @@ void session_watch(uint64_t now) {
 
 uint64_t session_watch_at(void) {
   const uint64_t dead_man = is_dead_man_armed() ? dead_man_at() : UINT64_MAX;
-  const uint64_t link = wire_link() != NULL ? link_timeout_at(wire_link()) : UINT64_MAX;
-  return dead_man < link ? dead_man : link;
+  const struct link *link = wire_link();
+  if (link == NULL) return dead_man;
+  const uint64_t link_at = wire_has_slack() ? link_timeout_at(link) : link_retransmit_at(link);
+  return dead_man < link_at ? dead_man : link_at;
 }
 
 void session_send_extras(void) {

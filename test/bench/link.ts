@@ -1,40 +1,55 @@
-// The link over a pseudo-terminal to the simulator process, against a bare serialport over another one: an echo, and a one-way stream of writes.
-import { type ChildProcess, spawn } from 'node:child_process';
+// The link over a pseudo-terminal to the C firmware, against a bare serialport to a C process over another one: an echo, and a one-way stream of writes.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { SerialPort } from 'serialport';
 import { type Device, openDevice, parseAddress } from '../../driver/index.js';
-import { parseSimulatorAddress, simulatorArguments, simulatorProgram } from '../../server/device/simulator.js';
 import { systemClock } from '../../server/system-clock.js';
+import { packageFolder } from '../../server/version.js';
+import { FirmwareBoard, firmwareSkip, make } from '../rig/firmware-board.js';
 import { type Figure, ownChildren, type Subject } from './measure.js';
 
 const roundTrips = 300;
 const objectBytes = 4 * 2 ** 20;
+const objectsPerWindow = 4;
 const writeBytes = 64 * 1024;
 /** A request of no operation and its acknowledgement, as frames. */
 const smallBytes = 64;
 
-/** Starts a process that prints an address first. */
-async function started(command: string, args: readonly string[]): Promise<{ child: ChildProcess; address: string }> {
-  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-  ownChildren.push(child.pid ?? 0);
-  const lines = createInterface({ input: child.stdout });
-  const address = await new Promise<string>((resolve) => {
-    lines.once('line', (line) => resolve((JSON.parse(line) as { address: string }).address));
-  });
-  return { child, address };
+/** Compiles the far end of the bare line and starts it. */
+async function startPeer(swallowedBytes: number): Promise<{ child: ChildProcess; path: string }> {
+  const folder = mkdtempSync(join(tmpdir(), 'prime-line-peer-'));
+  try {
+    const program = join(folder, 'line-peer');
+    const { status, stderr } = spawnSync('gcc', ['-O2', '-o', program, join(packageFolder(), 'test', 'bench', 'line-peer.c')], { encoding: 'utf8' });
+    if (status !== 0) throw new Error(stderr);
+    const child = spawn(program, [String(swallowedBytes)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    ownChildren.push(child.pid ?? 0);
+    const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+    return { child, path: (JSON.parse(line) as { address: string }).address };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 async function overLink(): Promise<{ device: Device; close(): Promise<void> }> {
-  const { child, address } = await started(process.execPath, [simulatorProgram(), ...simulatorArguments(parseSimulatorAddress('sim:ideal?transport=pty'))]);
+  if (firmwareSkip !== false) throw new Error(`the C firmware ${firmwareSkip}`);
+  const { status, output } = make('all');
+  if (status !== 0) throw new Error(output);
+  const board = await FirmwareBoard.start('native', '--pty');
+  ownChildren.push(board.pid);
   const prng = { nextUint32: () => randomBytes(4).readUInt32LE() };
-  const device = openDevice({ address: parseAddress(address), clock: systemClock, prng, onEvent: () => undefined });
+  const device = openDevice({ address: parseAddress(board.address), clock: systemClock, prng, onEvent: () => undefined });
   await device.whenReady(10_000);
   return {
     device,
     async close() {
       await device.close();
-      child.kill();
+      await board.close();
     },
   };
 }
@@ -52,10 +67,9 @@ class Bare {
     });
   }
 
-  static async open(swallowed = 0): Promise<Bare> {
-    const program = new URL('./echo-process.js', import.meta.url).pathname;
-    const { child, address } = await started(process.execPath, [program, String(swallowed)]);
-    const port = new SerialPort({ path: address, baudRate: 3_000_000, autoOpen: false, hupcl: false, highWaterMark: writeBytes });
+  static async open(swallowedBytes = 0): Promise<Bare> {
+    const { child, path } = await startPeer(swallowedBytes);
+    const port = new SerialPort({ path, baudRate: 3_000_000, autoOpen: false, hupcl: false, highWaterMark: writeBytes });
     await new Promise<void>((resolve, reject) => port.open((error) => (error ? reject(error) : resolve())));
     return new Bare(port, child);
   }
@@ -107,20 +121,24 @@ async function roundTrip(): Promise<{ subject: Subject; baseline: Subject }> {
 
 async function throughput(): Promise<{ subject: Subject; baseline: Subject }> {
   const link = await overLink();
-  const bare = await Bare.open(objectBytes);
+  const windowBytes = objectsPerWindow * objectBytes;
+  const bare = await Bare.open(windowBytes);
   const chunk = Buffer.alloc(writeBytes, 1);
-  const rate = (bytes: number, start: number) => (bytes * 1000) / (performance.now() - start);
-  const upload = async () => {
-    const object = randomBytes(objectBytes); // a new one each time: what is there already is not sent again
+  const rate = async (action: () => Promise<void>) => {
     const start = performance.now();
-    await link.device.uploadBulk(object);
-    return rate(objectBytes, start);
+    await action();
+    return (windowBytes * 1000) / (performance.now() - start);
   };
-  const stream = async () => {
-    const start = performance.now();
-    await bare.stream(objectBytes, chunk);
-    return rate(objectBytes, start);
-  };
+  const object = randomBytes(objectBytes);
+  const upload = () =>
+    rate(async () => {
+      for (let count = 0; count < objectsPerWindow; count += 1) {
+        // Another one each time: what is there already is not sent again.
+        object.writeUInt32LE((object.readUInt32LE() + 1) >>> 0);
+        await link.device.uploadBulk(object);
+      }
+    });
+  const stream = () => rate(() => bare.stream(windowBytes, chunk));
   return {
     subject: { name: 'link', window: upload, close: () => link.close() },
     baseline: { name: 'serialport-one-way', window: stream, close: () => bare.close() },

@@ -1,10 +1,10 @@
 // The long counts, one part after the other, each held to its bar. Exit code 1 where one is missed.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageFolder } from '../../server/version.js';
+import { firmwareSkip, make } from '../rig/firmware-board.js';
 import { soakDecoder } from './decoder.js';
-import { firmwareProgram, paced } from './paced.js';
+import { paced } from './paced.js';
 import { twoWay } from './two-way.js';
 
 const decoderBytes = 100e6;
@@ -33,7 +33,9 @@ const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
     return undefined;
   },
   async paced() {
-    if (!existsSync(firmwareProgram)) return `the C firmware is not built: make -C firmware-protocol/firmware`;
+    if (firmwareSkip !== false) return `the C firmware ${firmwareSkip}`;
+    const { status, output } = make('all');
+    if (status !== 0) return output;
     for (const baud of [921_600, 3_000_000]) {
       const clean = await paced(baud, 0);
       const noisy = await paced(baud, 0.01);

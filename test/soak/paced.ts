@@ -1,17 +1,13 @@
 // A bulk transfer to the C firmware over a pseudo-terminal that the firmware paces like a UART, clean and with a hundredth of all frames damaged.
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { openDevice, parseAddress } from '../../driver/index.js';
 import { systemClock } from '../../server/system-clock.js';
-import { packageFolder } from '../../server/version.js';
+import { FirmwareBoard } from '../rig/firmware-board.js';
 
 const bitsPerByte = 10;
 const transferSeconds = 4;
-
-export const firmwareProgram = join(packageFolder(), 'firmware-protocol', 'firmware', 'build', 'native', 'prime-firmware');
+/** The firmware keeps this much at once. */
+const objectBytes = 512 * 1024;
 
 export interface PacedReport {
   readonly baud: number;
@@ -23,13 +19,10 @@ export interface PacedReport {
 
 /** Brings objects to the firmware for some seconds. @param corruptFraction of the frames each way */
 export async function paced(baud: number, corruptFraction: number): Promise<PacedReport> {
-  const argv = ['--pty', '--baud', String(baud), '--corrupt', String(corruptFraction), '--seed', '1', '--exit-with-parent'];
-  const child = spawn(firmwareProgram, argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const board = await FirmwareBoard.start('native', '--pty', '--baud', String(baud), '--corrupt', String(corruptFraction), '--seed', '1');
   try {
-    const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-    const { address } = JSON.parse(line) as { address: string };
     const prng = { nextUint32: () => randomBytes(4).readUInt32LE() };
-    const device = openDevice({ address: parseAddress(`${address}?baud=${baud}`), clock: systemClock, prng, onEvent: () => undefined });
+    const device = openDevice({ address: parseAddress(`${board.address}?baud=${baud}`), clock: systemClock, prng, onEvent: () => undefined });
     try {
       await device.whenReady(10_000);
       const bytes = Math.round((baud / bitsPerByte) * transferSeconds);
@@ -43,9 +36,6 @@ export async function paced(baud: number, corruptFraction: number): Promise<Pace
       await device.close();
     }
   } finally {
-    child.kill();
+    await board.close();
   }
 }
-
-/** The firmware keeps this much at once. */
-const objectBytes = 512 * 1024;

@@ -63,7 +63,8 @@ async function wrongFrames(bench: Bench): Promise<void> {
 function wrongCobs(frame: Frame): Uint8Array {
   const raw = headerAndPayload(frame, 3);
   const wire = new Uint8Array(raw.length + 4);
-  const end = encodeCobs(raw, raw.length, wire, 1);
+  wire.set(raw, 2);
+  const end = encodeCobs(wire, 1, raw.length);
   let code = 1;
   while (code + wire[code] < end) code += wire[code];
   wire[code] += 1;

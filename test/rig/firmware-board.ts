@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { packageFolder } from '../../server/version.js';
 
-export const firmwareFolder = join(import.meta.dirname, '..', 'firmware-protocol', 'firmware');
+export const firmwareFolder = join(packageFolder(), 'firmware-protocol', 'firmware');
 
 const canRun = (command: string) => spawnSync('which', [command]).status === 0;
 const libraryFolders = ['/usr/lib', ...readdirSync('/usr/lib').filter((name) => name.endsWith('-linux-gnu')).map((name) => join('/usr/lib', name))];
@@ -42,6 +43,10 @@ export class FirmwareBoard {
     const [line] = (await Promise.race([once(createInterface({ input: child.stdout }), 'line'), once(child, 'exit')])) as [unknown];
     if (typeof line !== 'string') throw new Error(`the firmware ended: ${complaints.join('')}`);
     return new FirmwareBoard((JSON.parse(line) as { address: string }).address, child, complaints);
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
   }
 
   /** SIGHUP is the reset button; SIGSTOP and SIGCONT hold the controller and let it go. */
