@@ -77,6 +77,7 @@ interface ReadyWaiter {
  */
 export class Device {
   private current: DeviceState = 'connecting';
+  private reason = '';
   private lastError: MacroError | undefined;
   private readonly connection: Connection;
   private readonly reconciliation: Reconciliation;
@@ -320,9 +321,11 @@ export class Device {
     return region.bitLines === geometry?.bitLines && region.sourceLines === geometry.sourceLines;
   }
 
+  /** Each attempt on a line may fail for another reason: the newest is what people want to read. */
   private setState(state: DeviceState, reason: string): void {
-    if (this.current === state) return;
+    if (this.current === state && this.reason === reason) return;
     this.current = state;
+    this.reason = reason;
     this.options.onEvent({ kind: 'state', state, reason });
   }
 
@@ -349,7 +352,7 @@ export class Device {
 
   private lost(error: MacroError): void {
     this.lastError = error;
-    if (this.isOpen) this.setState('link-down', error.detail);
+    this.setState(this.isOpen ? 'link-down' : this.current, error.detail);
     this.bulk.wake();
     this.startPatience();
   }

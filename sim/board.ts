@@ -1,23 +1,23 @@
 import type { ByteChannel } from '../firmware-protocol/byte-channel.js';
 import type { Clock, Timer } from '../firmware-protocol/clock.js';
 import type { Frame } from '../firmware-protocol/frame.js';
-import {
-  bitLineCount, maximumBulkBytes, maximumJournalEntries, maximumPayloadBytes, maximumRequestsInFlight, maximumWindowFrames, minimumWindowFrames,
-  sourceLineCount,
-} from '../firmware-protocol/limits.js';
+import { maximumBulkBytes, maximumJournalEntries, maximumRequestsInFlight, maximumWindowFrames, minimumWindowFrames } from '../firmware-protocol/limits.js';
 import type { Prng } from '../firmware-protocol/prng.js';
 import { commonVersion, versionMismatch } from '../firmware-protocol/version.js';
 import { type SpareSource, Wire } from '../firmware-protocol/wire.js';
-import { deviceMessageCodec, helloAckCodec, helloCodec, hostMessageCodec } from '../proto/codec.js';
+import { deviceMessageCodec, helloCodec, hostMessageCodec } from '../proto/codec.js';
 import type { ErrorCode } from '../proto/error.js';
 import { type DeviceMessage, type Failure, type Final, type Hello, type MethodName, type Request, resetReasons, type Status } from '../proto/message.js';
 import { alwaysThere, capabilityOf, energises, methodEffects, methodNames, protocolOf } from '../proto/method.js';
 import type { Outcome } from '../proto/outcome.js';
 import { calculate } from './arithmetic.js';
+import { commitBulk, fetchBulk, offerBulk } from './bulk-methods.js';
 import { BulkSender } from './bulk-sender.js';
 import { BulkStore } from './bulk-store.js';
 import type { Chip } from './chip.js';
+import { DeadMan } from './dead-man.js';
 import { currentFirmware, type Firmware } from './firmware.js';
+import { creditBytes, encodeHelloAck } from './hello-ack.js';
 import { Journal } from './journal.js';
 import { LogBook } from './log-book.js';
 import { Macro } from './macro.js';
@@ -46,13 +46,9 @@ export interface BoardOptions {
 interface OpenSession {
   readonly number: number;
   readonly protocol: number;
-  /** 0: nobody watches. */
-  readonly deadManMicroseconds: number;
 }
 
-const creditBytes = 60_000;
 const failureTextCharacters = 300;
-const deadManMilliseconds = { least: 100, most: 60_000, usual: 2_000 } as const;
 const restartDelayMicroseconds = 10_000;
 /** A host that keeps on sending to a session that is gone is told so this often. */
 const refusalIntervalMicroseconds = 100_000;
@@ -60,7 +56,6 @@ const outcomeNumbers: Readonly<Record<Outcome, number>> = { 'not-applied': 0, ap
 /** Refusals that say nothing of the request: sent again under its id it may be taken. */
 const passingRefusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['LEASE_STALE', 'DEVICE_BUSY']);
 const requestIdBytes = 16;
-const readingMicroseconds = 1_000;
 
 const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
@@ -75,8 +70,7 @@ export class Board {
   private wire: Wire | undefined;
   private session: OpenSession | undefined;
   private heardBeforeMicroseconds = 0;
-  private deadManMicroseconds = 0;
-  private deadManTimer: Timer | undefined;
+  private readonly deadMan: DeadMan;
   private restartTimer: Timer | undefined;
   private refusedAtMicroseconds = Number.NEGATIVE_INFINITY;
   private bootId: Uint8Array;
@@ -105,6 +99,8 @@ export class Board {
     this.spare = { message: () => this.telemetry.message(), frame: () => this.spareFrame() };
     this.bench = this.newBench();
     this.queue = this.newQueue();
+    const watched = { heardAtMicroseconds: () => this.heardAtMicroseconds, energises: () => this.queue.energises };
+    this.deadMan = new DeadMan(options.clock, watched, (detail) => this.hostIsSilent(detail));
     this.say('info', 'the controller has started: power-on');
   }
 
@@ -155,8 +151,8 @@ export class Board {
 
   private halt(): void {
     this.queue.clear();
-    for (const timer of [this.deadManTimer, this.restartTimer]) timer?.cancel();
-    this.deadManTimer = undefined;
+    this.deadMan.stop();
+    this.restartTimer?.cancel();
     this.restartTimer = undefined;
   }
 
@@ -251,16 +247,13 @@ export class Board {
 
   private openSession(number: number, protocol: number, hello: Hello): void {
     this.endSession();
-    const { least, most, usual } = deadManMilliseconds;
-    const asked = hello.deadManMilliseconds === 0 ? usual : Math.min(most, Math.max(least, hello.deadManMilliseconds));
-    this.deadManMicroseconds = protocol === 1 ? 0 : asked * 1000;
-    this.session = { number, protocol, deadManMicroseconds: this.deadManMicroseconds };
+    this.session = { number, protocol };
     this.leaseEpoch = Math.max(this.leaseEpoch, hello.leaseEpoch);
     const windowFrames = Math.max(minimumWindowFrames, Math.min(maximumWindowFrames, hello.windowFrames));
     const { frameTimeMicroseconds = 0 } = this.options;
     const link = { session: number, windowFrames, receiveBytes: creditBytes, peerCreditBytes: hello.creditBytes, frameTimeMicroseconds };
     this.wire?.open(link, this.spare);
-    this.watchHost();
+    this.deadMan.begin(protocol, hello.deadManMilliseconds);
   }
 
   /** Pure work of a session that is over is dropped: the host asks again. What changes the array is finished and journaled. */
@@ -274,63 +267,18 @@ export class Board {
   }
 
   private helloAck(protocol: number): Uint8Array {
-    const { chip } = this.options;
-    const { profile } = chip;
-    const { version, capabilities, unknownFields, protocol: range } = this.firmware;
-    // A board of protocol 1 does not know the fields that protocol 2 added.
-    const isFirst = range.maximum === 1;
-    const known = helloAckCodec.encode({
-      protocol,
-      chipId: chip.chipId,
-      bootId: this.bootId,
-      bootCount: this.bootCount,
-      resetReason: this.resetReason,
-      firmwareVersion: version,
-      windowFrames: maximumWindowFrames,
-      creditBytes,
-      capabilities: [...capabilities],
-      geometry: { bitLines: bitLineCount, sourceLines: sourceLineCount, cellUnitNanosiemens: profile.cellUnitNanosiemens },
-      limits: {
-        messageBytes: maximumPayloadBytes, bulkBytes: maximumBulkBytes, programs: 4, journalEntries: maximumJournalEntries,
-        requestsInFlight: maximumRequestsInFlight,
-      },
-      arrayState: this.arrayState(),
-      converter: { bits: profile.converterBits, signedCodes: false, differential: false, ranges: [...this.macro.ranges] },
-      leaseEpoch: this.leaseEpoch,
-      profile: profile.name,
-      linkTimeMicroseconds: this.linkTimeMicroseconds,
-      protocolMinimum: isFirst ? 0 : range.minimum,
-      protocolMaximum: isFirst ? 0 : range.maximum,
-      deadManMilliseconds: this.deadManMicroseconds / 1000,
-    });
-    return unknownFields === undefined ? known : Uint8Array.of(...known, ...unknownFields);
+    const { bootId, bootCount, resetReason, leaseEpoch, linkTimeMicroseconds } = this;
+    const now = { protocol, bootId, bootCount, resetReason, leaseEpoch, linkTimeMicroseconds };
+    const circumstances = { ...now, arrayState: this.arrayState(), deadManMilliseconds: this.deadMan.milliseconds };
+    return encodeHelloAck(this.firmware, this.options.chip, this.macro, circumstances);
   }
 
   private get heardAtMicroseconds(): number {
     return this.session === undefined || this.wire === undefined ? this.heardBeforeMicroseconds : this.wire.heardAtMicroseconds;
   }
 
-  /** While anything energises the array somebody must be there. The timer fires early where the host was heard since. */
-  private watchHost(delayMicroseconds = this.deadManMicroseconds): void {
-    if (this.deadManTimer !== undefined || this.deadManMicroseconds === 0 || !this.queue.energises) return;
-    this.deadManTimer = this.options.clock.after(delayMicroseconds, () => this.checkHost(false));
-  }
-
-  /** @param isRead whether what had arrived was read: a controller that was busy with one long step has to look at its line first */
-  private checkHost(isRead: boolean): void {
-    this.deadManTimer = undefined;
-    const left = this.heardAtMicroseconds + this.deadManMicroseconds - this.options.clock.nowMicroseconds();
-    if (left > 0 || !this.queue.energises) this.watchHost(Math.max(0, left));
-    else if (!isRead) this.deadManTimer = this.options.clock.after(readingMicroseconds, () => this.checkHost(true));
-    else {
-      this.hostIsSilent();
-      this.watchHost();
-    }
-  }
-
   /** Bias off: what energises the array ends. The session stays open. */
-  private hostIsSilent(): void {
-    const detail = `no valid frame of the host for ${this.deadManMicroseconds / 1000} ms`;
+  private hostIsSilent(detail: string): void {
     this.say('warning', `dead-man: ${detail}; bias is off`);
     this.queue.endEnergising('HOST_SILENT', detail);
   }
@@ -383,7 +331,7 @@ export class Board {
     } else if (!this.answerAtOnce(request, method)) {
       this.send({ accepted: { requestId: request.requestId } });
       this.queue.add({ id, request, method, task: taskOf(this.bench, request, method) });
-      this.watchHost();
+      this.deadMan.watch();
     }
   }
 
@@ -392,9 +340,9 @@ export class Board {
     if (method === 'noOperation') this.finish(request, { noOperation: { linkTimeMicroseconds: this.linkTimeMicroseconds } });
     else if (method === 'getStatus') this.finish(request, { getStatus: this.status() });
     else if (method === 'scratch') this.finish(request, { scratch: { count: this.addScratch(request.scratch?.add ?? 0) } });
-    else if (method === 'bulkOffer') this.offerBulk(request);
-    else if (method === 'bulkCommit') this.commitBulk(request);
-    else if (method === 'bulkFetch') this.fetchBulk(request);
+    else if (method === 'bulkOffer') this.answer(request, method, offerBulk(this.bench.bulk, bodyOf(request, method)));
+    else if (method === 'bulkCommit') this.answer(request, method, commitBulk(this.bench.bulk, bodyOf(request, method)));
+    else if (method === 'bulkFetch') this.fetch(request);
     else if (method === 'subscribe') this.subscribe(request);
     else if (method === 'arithmetic') this.answer(request, method, calculate(request.arithmetic ?? {}));
     else if (method === 'restart') this.restartSoon(request);
@@ -426,34 +374,11 @@ export class Board {
     return this.scratchCount;
   }
 
-  private offerBulk(request: Request): void {
-    const { sha256, sizeBytes } = request.bulkOffer as NonNullable<Request['bulkOffer']>;
-    if (sha256.length !== 32) {
-      this.fail(request, 'REQUEST_INVALID', `sha256 has ${sha256.length} bytes; it has 32`);
-      return;
-    }
-    const state = this.bench.bulk.offer(sha256, sizeBytes);
-    if (state === undefined) this.fail(request, 'BULK_TOO_LARGE', `an object of ${sizeBytes} bytes; the limit is ${maximumBulkBytes}`);
-    else this.finish(request, { bulkOffer: { sha256, ...state } });
-  }
-
-  private commitBulk(request: Request): void {
-    const { sha256 } = request.bulkCommit as NonNullable<Request['bulkCommit']>;
-    const state = this.bench.bulk.commit(sha256);
-    if (state === 'mismatch') this.fail(request, 'BULK_DIGEST_MISMATCH', 'the bytes do not have the digest of the offer');
-    else if (typeof state === 'string') this.fail(request, 'BULK_UNKNOWN', `the object is ${state}`);
-    else this.finish(request, { bulkCommit: { sha256, ...state } });
-  }
-
-  private fetchBulk(request: Request): void {
-    const { sha256, offsetBytes } = request.bulkFetch as NonNullable<Request['bulkFetch']>;
-    const bytes = this.bench.bulk.get(sha256);
-    if (bytes === undefined) {
-      this.fail(request, 'BULK_UNKNOWN', 'the object is not here');
-      return;
-    }
-    if (offsetBytes > bytes.length) {
-      this.fail(request, 'REQUEST_INVALID', `offsetBytes is ${offsetBytes}; the range is 0 to ${bytes.length}`);
+  private fetch(request: Request): void {
+    const { sha256, offsetBytes } = bodyOf(request, 'bulkFetch');
+    const bytes = fetchBulk(this.bench.bulk, { sha256, offsetBytes });
+    if (bytes instanceof Refusal) {
+      this.fail(request, bytes.code, bytes.detail);
       return;
     }
     this.bulkSender.add({ id: hex(request.requestId), requestId: request.requestId, sha256, bytes, offsetBytes });
@@ -466,7 +391,7 @@ export class Board {
   }
 
   private subscribe(request: Request): void {
-    const subscription = request.subscribe as NonNullable<Request['subscribe']>;
+    const subscription = bodyOf(request, 'subscribe');
     const { stream, policy } = subscription;
     const problem = this.telemetry.subscribe(subscription, (name) => this.sampleOf(name));
     if (problem !== undefined) this.fail(request, problem.code, problem.detail);
@@ -528,6 +453,8 @@ export class Board {
   }
 }
 
+/** The body of a request, which is there: the method was found by it. */
+const bodyOf = <Name extends MethodName>(request: Request, method: Name) => request[method] as NonNullable<Request[Name]>;
 const fromHex = (text: string) => Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 const cancelledFetch: Failure = { code: 'CANCELLED', detail: 'bulkFetch was cancelled', outcome: outcomeNumbers['not-applied'] };
 const malformedId = (bytes: number): Failure =>

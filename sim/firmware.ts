@@ -24,3 +24,13 @@ export function laterFirmware(minimum: number): Firmware {
   const unknownFields = Uint8Array.of(0xa2, 0x06, 0x03, 0x6e, 0x65, 0x77, 0xa8, 0x06, 0x96, 0x01, 0xb1, 0x06, 1, 2, 3, 4, 5, 6, 7, 8);
   return { version: 'sim 9.0.0', protocol: { minimum, maximum: 9 }, capabilities: [...currentFirmware.capabilities, 'Levitate'], unknownFields };
 }
+
+/** By the names that `prime sim --firmware` takes: what a host may meet besides a board of its own time. */
+export const firmwares = {
+  current: currentFirmware,
+  first: firstFirmware,
+  /** Speaks what this house speaks, and more. */
+  later: laterFirmware(2),
+  /** Has left it behind. */
+  foreign: laterFirmware(protocolVersions.maximum + 1),
+} as const satisfies Readonly<Record<string, Firmware>>;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { isErrorCode } from '../proto/error.js';
 import { main } from '../server/cli/main.js';
 import { main as demonstrate } from '../server/demonstration.js';
@@ -166,19 +166,49 @@ t.test('serve prints its URL first, serves clients that know the secret, keeps i
   t.equal(codeOf(late.stderr()), 'SERVICE_UNREACHABLE');
 });
 
-t.test('sim hands its arguments to the simulator, whose address is the first line, and ends with it', async (t) => {
+/** `prime sim` as a process of its own: its streams are the simulator's. */
+function simProcess(...words: string[]): string[] {
   const module = pathToFileURL(join(root, 'dist', 'server', 'cli', 'main.js')).href;
   const script = `const { main } = await import(${JSON.stringify(module)}); process.exitCode = await main(process.argv.slice(1));`;
-  const argv = ['--input-type=module', '-e', script, '--', 'sim', '--profile', 'ideal', '--seed', '3', '--listen', 'tcp://127.0.0.1:0'];
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  return ['--input-type=module', '-e', script, '--', 'sim', ...words];
+}
+
+/** Starts a simulator, asks for its devices, and ends it. */
+async function devicesOfSim(t: Test, ...words: string[]) {
+  const child = spawn(process.execPath, simProcess(...words, '--listen', 'tcp://127.0.0.1:0'), { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
   const { address } = JSON.parse(line) as { address: string };
   const console = bufferConsole({ PRIME_HOME: throwAwayHome(t) });
-  t.equal(await main(['devices', '--local', address, '--json'], console), 0, console.stderr());
-  t.equal(JSON.parse(console.stdout()).chipId, 'sim-ideal-3');
+  const exitCode = await main(['devices', '--local', address, '--json'], console);
   child.kill('SIGTERM');
   t.strictSame(await ended, [0, null]);
+  return { exitCode, stdout: console.stdout(), stderr: console.stderr() };
+}
+
+t.test('sim hands its arguments to the simulator, whose address is the first line, and ends with it', async (t) => {
+  const { exitCode, stdout, stderr } = await devicesOfSim(t, '--profile', 'ideal', '--seed', '3');
+  t.equal(exitCode, 0, stderr);
+  t.equal(JSON.parse(stdout).chipId, 'sim-ideal-3');
+});
+
+t.test('sim runs firmware of other times: older and newer ones work, a foreign one is refused with the reason', async (t) => {
+  for (const [name, version] of [['first', 'sim 0.1.0'], ['later', 'sim 9.0.0']] as const) {
+    const { exitCode, stdout, stderr } = await devicesOfSim(t, '--profile', 'ideal', '--firmware', name);
+    t.equal(exitCode, 0, stderr);
+    t.match(JSON.parse(stdout), { state: 'ready', firmwareVersion: version });
+  }
+  const { stdout, stderr } = await devicesOfSim(t, '--profile', 'ideal', '--firmware', 'foreign');
+  t.match(stdout + stderr, /protocol 3 to 9, the host 1 to 2/);
+});
+
+t.test('sim says its options, and which of them was wrong', async (t) => {
+  const help = spawnSync(process.execPath, simProcess('--help'), { encoding: 'utf8' });
+  t.equal(help.status, 0);
+  for (const option of ['profile', 'seed', 'chip', 'snapshot', 'pace', 'firmware', 'listen', 'pty']) t.match(help.stdout, `--${option}`);
+  const wrong = spawnSync(process.execPath, simProcess('--firmware', 'old'), { encoding: 'utf8' });
+  t.equal(wrong.status, 2);
+  t.match(wrong.stderr, /BAD_ARGUMENT: --firmware is "old"; it is current or first or later or foreign/);
 });
 
 t.test('a device that does not answer fails the command within --connect-timeout', async (t) => {

@@ -67,7 +67,7 @@ t.test('the simulator passes, and every item is run', async (t) => {
   const report = await hold({ allowedPulses: parsePulseRegion('bl 0-3, sl 0-3'), allowsRestart: true });
   t.strictSame(describeFailures(report), []);
   t.strictSame(notRun(report), []);
-  t.equal(report.chip.pulses, 16, 'no pulse beyond the region that was allowed');
+  t.ok(report.chip.pulses >= 32 && report.chip.pulses <= 48, `${report.chip.pulses} pulses: three RESETs of 16 cells at most, one of them may be cancelled`);
 });
 
 t.test('a noisy chip passes as well; only what rounds away cannot be compared', async (t) => {

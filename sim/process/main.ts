@@ -7,24 +7,40 @@ import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js
 import { MacroError } from '../../proto/error.js';
 import { Board } from '../board.js';
 import { Chip } from '../chip.js';
+import { firmwares } from '../firmware.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
 import { readChipFile, writeChipFile } from './chip-file.js';
 import { listenPty } from './listen-pty.js';
 import { listenTcp } from './listen-tcp.js';
 import { readSnapshotFile } from './snapshot-file.js';
 
+const firmwareNames = Object.keys(firmwares) as (keyof typeof firmwares)[];
+
+/** With their help: what the value is, and what it is for. */
 const options = {
-  profile: { type: 'string', default: 'lab' },
-  'profile-file': { type: 'string' },
-  seed: { type: 'string', default: '1' },
-  state: { type: 'string', default: 'formed' },
-  chip: { type: 'string' },
-  snapshot: { type: 'string' },
-  pace: { type: 'string', default: 'none' },
-  listen: { type: 'string', default: 'tcp://127.0.0.1:7700' },
-  pty: { type: 'boolean', default: false },
-  'exit-with-parent': { type: 'boolean', default: false },
+  profile: { type: 'string', default: 'lab', help: ['name', 'physics of the chip: lab, ideal, lab-full, lab-paper, and their -quiet forms'] },
+  'profile-file': { type: 'string', help: ['file', 'JSON that overrides fields of the profile'] },
+  seed: { type: 'string', default: '1', help: ['integer', 'which chip of its kind it is'] },
+  state: { type: 'string', default: 'formed', help: ['state', 'formed or pristine'] },
+  chip: { type: 'string', help: ['file', 'keep the chip here from run to run'] },
+  snapshot: { type: 'string', help: ['file', 'conductances of the cells, .npy'] },
+  pace: { type: 'string', default: 'none', help: ['pace', 'real: operations take the time that the model accounts for them; or none'] },
+  firmware: { type: 'string', default: 'current', help: ['name', `what the board runs: ${firmwareNames.join(', ')}`] },
+  listen: { type: 'string', default: 'tcp://127.0.0.1:7700', help: ['address', 'where hosts connect; port 0 takes a free one'] },
+  pty: { type: 'boolean', default: false, help: ['', 'a pseudo-terminal instead'] },
+  'exit-with-parent': { type: 'boolean', default: false, help: ['', 'end when stdin does'] },
+  help: { type: 'boolean', default: false, help: ['', 'print this'] },
 } as const;
+
+function helpText(): string {
+  const lines = Object.entries(options).map(([name, option]) => {
+    const [value, purpose] = option.help;
+    const left = value === '' ? `--${name}` : `--${name} <${value}>`;
+    const usual = 'default' in option && option.default !== false ? ` (default: ${option.default})` : '';
+    return `  ${left.padEnd(24)}${purpose}${usual}`;
+  });
+  return ['Usage: prime sim [options]', '', 'run a simulated board; prints {"address":…} first', '', 'Options:', ...lines, ''].join('\n');
+}
 
 type Values = ReturnType<typeof readArguments>;
 
@@ -36,7 +52,7 @@ function readArguments() {
   }
 }
 
-function oneOf<Choice extends string>(field: string, value: string, ...choices: Choice[]): Choice {
+function oneOf<Choice extends string>(field: string, value: string, ...choices: readonly Choice[]): Choice {
   const choice = choices.find((known) => known === value);
   if (choice === undefined) throw new MacroError('BAD_ARGUMENT', `--${field} is "${value}"; it is ${choices.join(' or ')}`, { field });
   return choice;
@@ -91,6 +107,7 @@ function makeBoard(values: Values): Board {
     prng: { nextUint32: () => randomBytes(4).readUInt32LE() },
     sha256: (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()),
     pace: oneOf('pace', values.pace, 'none', 'real'),
+    firmware: firmwares[oneOf('firmware', values.firmware, ...firmwareNames)],
     ...(chipFile !== undefined && { persist: (changed: Chip) => writeChipFile(chipFile, changed) }),
   });
 }
@@ -104,6 +121,10 @@ async function serve(values: Values, board: Board): Promise<{ address: string; c
 
 async function main(): Promise<void> {
   const values = readArguments();
+  if (values.help) {
+    process.stdout.write(helpText());
+    return;
+  }
   const board = makeBoard(values);
   const line = await serve(values, board);
   const end = () => {

@@ -111,6 +111,25 @@ async function fetchOffset(bench: Bench): Promise<void> {
   }
 }
 
+/** Only offers: room is taken when an object is offered, and nothing need travel. */
+async function longestUnused(bench: Bench): Promise<void> {
+  const conversation = await bench.open();
+  const { bulkBytes } = conversation.identity.limits;
+  const large = Math.floor(bulkBytes * 0.75);
+  const [used, unused] = [bench.randomBytes(100), bench.randomBytes(100)];
+  const [usedDigest, unusedDigest] = [await conversation.upload(used), await conversation.upload(unused)];
+  const offerLarge = async () => {
+    const final = await conversation.request('bulkOffer', { sha256: bench.randomBytes(32), sizeBytes: large });
+    if (final.failure?.code === 'BULK_FULL') throw new NotRun('the store is held by what the board works with');
+    expectResult(final, 'bulkOffer');
+  };
+  await offerLarge();
+  expect((await offer(conversation, usedDigest, used.length)).committed, 'the object that was committed before', 'none');
+  await offerLarge();
+  expect((await offer(conversation, usedDigest, used.length)).committed, 'the object that was used last, still committed', 'none');
+  expectFailure(await conversation.request('bulkCommit', { sha256: unusedDigest }), 'BULK_UNKNOWN');
+}
+
 export const bulkItems: readonly Item[] = [
   { name: 'bulk-round-trip', section, title: 'an object is offered, sent, committed and fetched', run: roundTrip },
   { name: 'bulk-resume', section, title: 'an upload goes on where another session left it', run: resume },
@@ -118,5 +137,6 @@ export const bulkItems: readonly Item[] = [
   { name: 'bulk-mismatch', section, title: 'a digest that does not match begins the object again', run: mismatch },
   { name: 'bulk-too-large', section, title: 'what is larger than the store is refused', run: tooLarge },
   { name: 'bulk-unknown', section, title: 'objects that nobody has offered are unknown', run: unknown },
+  { name: 'bulk-longest-unused', section, title: 'a full store forgets the longest unused object', run: longestUnused },
   { name: 'bulk-fetch-offset', section, title: 'a fetch begins at its offset, and its answer stands behind the chunks', run: fetchOffset },
 ];

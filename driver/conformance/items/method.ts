@@ -35,6 +35,8 @@ async function program(bench: Bench): Promise<void> {
   expectFailure(await conversation.request('loadProgram', { sha256: garbage }), 'REQUEST_INVALID');
 }
 
+const lines = (first: number, count: number) => Array.from({ length: count }, (_, index) => first + index);
+
 async function programChecks(bench: Bench): Promise<void> {
   const conversation = await bench.open();
   const tile = { firstInput: 0, inputCount: 4, firstBitLine: 0, plusLines: [0, 1], minusLines: [2, 3] };
@@ -53,6 +55,8 @@ async function programChecks(bench: Bench): Promise<void> {
     smallProgram({}, { tiles: [{ ...tile, inputCount: 3 }] }),
     smallProgram({}, { tiles: [{ ...tile, minusLines: [1, 2] }] }),
     smallProgram({}, { tiles: [{ ...tile, minusLines: [2] }] }),
+    // Right in itself; the results of one timestep would not fit a message.
+    smallProgram({}, { outputChannels: 81, tiles: [{ ...tile, plusLines: lines(0, 81), minusLines: lines(81, 81) }] }),
   ];
   for (const [index, candidate] of wrong.entries()) {
     const { final } = await load(conversation, candidate);
@@ -102,6 +106,7 @@ async function multiplyRefusals(bench: Bench): Promise<void> {
   const wrong: object[] = [
     { firstBitLine: 505 }, { bitLineCount: 0 }, { bitLineCount: 513 }, { sourceLines: [] }, { sourceLines: [512] }, { range: 99 }, { timestep: 64 },
     { tile: 256 }, { drives: [] }, { drives: [{ ...drive, plane: 4 }] }, { drives: [{ ...drive, lines: Uint8Array.of(1, 2) }] },
+    { sourceLines: lines(0, 281) }, // 562 bytes of codes
   ];
   for (const changes of wrong) {
     const final = await conversation.request('multiply', { ...right, ...changes });

@@ -1,9 +1,10 @@
+import { hostMessageCodec } from '../../../proto/codec.js';
 import type { MethodRequests } from '../../../proto/message.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, describeFinal, expectFailure, expectResult } from '../conversation.js';
 import { expect, expectEqual, NotRun } from '../deviation.js';
 import type { Item } from '../item.js';
-import { bitmapOf } from '../pulse-region.js';
+import { bitmapOf, type PulseRegion } from '../pulse-region.js';
 import { oneCell, wholeArray } from './request.js';
 
 const section = 'PROTOCOL.md §Methods';
@@ -15,7 +16,7 @@ const outside: readonly Partial<MethodRequests['resetCells']>[] = [
 ];
 const pulse = { amplitudeMillivolts: 1000, widthNanoseconds: 100 };
 
-const statusOf = async (conversation: Conversation) => expectResult(await conversation.request('getStatus', {}), 'getStatus');
+export const statusOf = async (conversation: Conversation) => expectResult(await conversation.request('getStatus', {}), 'getStatus');
 
 async function expectRefused(conversation: Conversation, cellsSha256: Uint8Array): Promise<void> {
   const before = await statusOf(conversation);
@@ -72,6 +73,39 @@ async function pulses(bench: Bench): Promise<void> {
   expectEqual('array epoch after the same id once more:', last.arrayEpoch, after.arrayEpoch);
 }
 
+/** A RESET and what comes right behind it, in one write. @returns the ids of both, and the board's count of pulses before */
+export async function resetAnd(bench: Bench, conversation: Conversation, behind: 'cancel' | 'restart') {
+  const cellsSha256 = await conversation.upload(bitmapOf(bench.options.allowedPulses as PulseRegion));
+  const { pulses: before } = await statusOf(conversation);
+  const [resetId, restartId] = [bench.newId(), bench.newId()];
+  const body = { cellsSha256, ...pulse };
+  const second = behind === 'cancel'
+    ? hostMessageCodec.encode({ cancel: { requestId: resetId } })
+    : conversation.encodeRequest('restart', {}, { id: restartId });
+  conversation.sendTogether([conversation.encodeRequest('resetCells', body, { id: resetId }), second]);
+  return { resetId, restartId, body, before };
+}
+
+/** Whether pulses were given before the Cancel is the board's to say; it must be true, and stay what it said. */
+async function cancelledPulses(bench: Bench): Promise<void> {
+  const { allowedPulses } = bench.options;
+  if (allowedPulses === undefined) return;
+  const cells = allowedPulses.bitLines * allowedPulses.sourceLines;
+  const conversation = await bench.open();
+  const { resetId, body, before } = await resetAnd(bench, conversation, 'cancel');
+  const final = await conversation.answer(resetId, 0, 'a RESET that was cancelled', 60_000);
+  const given = (await statusOf(conversation)).pulses - before;
+  if (final.resetCells) {
+    expectEqual('pulses of a RESET that ended before its Cancel:', given, cells);
+  } else {
+    expectFailure(final, 'CANCELLED', given > 0 ? 'APPLIED' : 'NOT_APPLIED');
+    expect(given <= cells, `at most ${cells} pulses`, String(given));
+  }
+  const again = await conversation.request('resetCells', body, { id: resetId });
+  expectEqual('repeated_from_journal of a RESET that was cancelled:', again.repeatedFromJournal, true);
+  expectEqual('pulses after the same id once more:', (await statusOf(conversation)).pulses - before, given);
+}
+
 /** The host asks for a time, the board states what is in force. */
 async function deadManTime(bench: Bench): Promise<void> {
   const own = (await bench.open({ deadManMilliseconds: 0 })).identity.deadManMilliseconds;
@@ -106,4 +140,8 @@ export const safetyItems: readonly Item[] = [
   { name: 'safety-envelope', section, title: 'RESET outside the envelope is refused (of no cell)', capabilities, run: envelope },
   { name: 'safety-envelope-cells', section, title: 'RESET outside the envelope gives no pulse', capabilities, permission: 'pulses', run: envelopeOfCells },
   { name: 'pulse-reset', section, title: 'one RESET a cell is counted, raises the epoch, is given once', capabilities, permission: 'pulses', run: pulses },
+  {
+    name: 'pulse-cancel', section: 'PROTOCOL.md §Requests and outcomes', title: 'a RESET that is cancelled says whether it gave pulses', protocol: 2,
+    capabilities, permission: 'pulses', run: cancelledPulses,
+  },
 ];

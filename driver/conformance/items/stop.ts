@@ -4,6 +4,7 @@ import { Deviation, expect, expectEqual, NotRun } from '../deviation.js';
 import type { Item } from '../item.js';
 import { expectAnswer } from './framing.js';
 import { oneCell, wholeArray } from './request.js';
+import { resetAnd, statusOf } from './safety.js';
 
 const ofStop = 'PROTOCOL.md §ESTOP';
 const ofRestart = 'PROTOCOL.md §Methods';
@@ -132,12 +133,29 @@ async function endsSession(bench: Bench): Promise<void> {
   expectEqual('answer to DATA of a session of the boot before:', answer?.type ?? 'nothing', 'RESET');
 }
 
+/** A restart would lose the outcome of an effectful request, so it is refused while one is under way. */
+async function whileEffectful(bench: Bench): Promise<void> {
+  bench.need('ResetCells');
+  const { allowedPulses } = bench.options;
+  if (allowedPulses === undefined) throw new NotRun('--allow-pulses is not given');
+  const cells = allowedPulses.bitLines * allowedPulses.sourceLines;
+  const conversation = await bench.open();
+  const { resetId, restartId, before } = await resetAnd(bench, conversation, 'restart');
+  const reset = expectResult(await conversation.answer(resetId, 0, 'a RESET with a Restart behind it', 60_000), 'resetCells');
+  expectEqual('pulses of a RESET with a Restart behind it:', reset.pulses, cells);
+  const final = await conversation.answer(restartId, 0, 'a Restart behind a RESET');
+  if (!final.restart) expectFailure(final, 'DEVICE_BUSY');
+  await bench.restart();
+  expectEqual('pulses after the restart:', (await statusOf(await bench.open())).pulses - before, cells);
+}
+
 const allowed = { protocol: 2, capabilities: ['Restart'], permission: 'restart' } as const;
 
 export const stopItems: readonly Item[] = [
   { name: 'restart-boot', section: ofRestart, title: 'Restart: answer, new boot id, boot count + 1, reason', ...allowed, run: restarts },
   { name: 'restart-forgets', section: 'PROTOCOL.md §Session', title: 'the journal and bulk die with the boot', ...allowed, run: forgets },
   { name: 'restart-session', section: 'PROTOCOL.md §Session', title: 'and so does the session', ...allowed, run: endsSession },
+  { name: 'restart-effectful', section: ofRestart, title: 'Restart is refused while an effectful request is under way', ...allowed, run: whileEffectful },
   { name: 'estop-answered', section: ofStop, title: 'ESTOP is answered by ESTOP of the same session', ...allowed, run: answered },
   { name: 'estop-no-session', section: ofStop, title: 'also without a session', ...allowed, run: withoutSession },
   { name: 'estop-refuses', section: ofStop, title: 'nothing energises the array until a restart', ...allowed, run: refuses },
