@@ -40,6 +40,17 @@ const backoffMilliseconds = [50, 100, 200, 500, 1000, 2000] as const;
 const deadManFrames = 16;
 const usualDeadManMilliseconds = 2_000;
 
+/** A TCP connection to an address that swallows packets takes the system two minutes to give up. */
+const connectMicroseconds = 10_000_000;
+
+function discard(channel: ByteChannel): void {
+  channel.attach({ data: () => undefined, drain: () => undefined, close: () => undefined });
+  channel.close();
+}
+
+const unreachable = (error: unknown) =>
+  new MacroError('DEVICE_UNREACHABLE', error instanceof Error ? error.message : String(error), { cause: error });
+
 /** The line to one board, kept up for ever: sessions that come and go, what is known of the board, its clock, and the ESTOP that must reach it. */
 export class Connection {
   private session: Session | undefined;
@@ -136,19 +147,32 @@ export class Connection {
     this.send({ request: { requestId, deadlineMicroseconds: 0, leaseEpoch: this.options.leaseEpoch, noOperation: {} } }, 'control');
   }
 
+  /** An attempt that neither opens nor fails is given up; what it opens after all is closed. */
   private connect(): void {
-    this.connecting = this.options.connect().then(
-      (channel) => this.open(channel),
-      (error: unknown) => this.lose(new MacroError('DEVICE_UNREACHABLE', error instanceof Error ? error.message : String(error), { cause: error })),
-    );
+    this.connecting = new Promise<void>((resolve) => {
+      let isGivenUp = false;
+      const timer = this.options.clock.after(connectMicroseconds, () => {
+        isGivenUp = true;
+        this.lose(new MacroError('DEVICE_UNREACHABLE', `the line has not opened within ${connectMicroseconds / 1e6} s`));
+        resolve();
+      });
+      const settle = (action: () => void) => {
+        timer.cancel();
+        if (!isGivenUp) action();
+        resolve();
+      };
+      this.options.connect().then(
+        (channel) => {
+          if (isGivenUp || this.isClosed) discard(channel);
+          settle(() => this.open(channel));
+        },
+        (error: unknown) => settle(() => this.lose(unreachable(error))),
+      );
+    });
   }
 
   private open(channel: ByteChannel): void {
-    if (this.isClosed) {
-      channel.attach({ data: () => undefined, drain: () => undefined, close: () => undefined });
-      channel.close();
-      return;
-    }
+    if (this.isClosed) return;
     const { clock, prng, hostVersion, leaseEpoch, frameTimeMicroseconds, deadManMilliseconds } = this.options;
     const leastMilliseconds = (deadManFrames * frameTimeMicroseconds) / 1000;
     const patient = leastMilliseconds > (deadManMilliseconds || usualDeadManMilliseconds) ? Math.ceil(leastMilliseconds) : deadManMilliseconds;

@@ -119,6 +119,11 @@ export class Device {
     return this.connection.identity;
   }
 
+  /** Effectful requests of this run so far, by what became of them. */
+  get effects(): Readonly<Record<Outcome, number>> {
+    return this.reconciliation.effects;
+  }
+
   get statistics(): DeviceStatistics {
     return {
       ...this.connection.statistics,

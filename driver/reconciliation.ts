@@ -25,10 +25,16 @@ export class Reconciliation {
   private readonly begun = new Map<string, LoggedRequest>();
   private readonly unknown = new Map<string, LoggedRequest>();
   /** Ends that the log did not take. Until it does they are open in it, and a later run of this program asks the board once more: that does no harm. */
+  private readonly ended: Record<Outcome, number> = { 'not-applied': 0, applied: 0, unknown: 0 };
   private readonly unlogged = new Map<string, { readonly id: Uint8Array; readonly outcome: Outcome }>();
 
   constructor(private readonly log: RequestLog, private readonly events: ReconciliationEvents) {
     for (const request of log.unended()) this.unknown.set(idText(request.id), request);
+  }
+
+  /** Effectful requests so far, by what their callers were told; `unknown` are also those that are under way. */
+  get effects(): Readonly<Record<Outcome, number>> {
+    return { ...this.ended, unknown: this.ended.unknown + this.begun.size };
   }
 
   get isDue(): boolean {
@@ -52,6 +58,7 @@ export class Reconciliation {
     const request = this.begun.get(key);
     if (request === undefined) return;
     this.begun.delete(key);
+    this.ended[outcome] += 1;
     if (outcome !== 'unknown') this.logEnd(id, outcome);
     else {
       this.unknown.set(key, request);

@@ -88,7 +88,7 @@ t.test('a device that is unplugged in the middle of a run, and put back', async 
   const job = await endOf(bench, id);
   t.equal(job.state, 'FAILED');
   t.equal(job.failure.code, 'DEVICE_LOST');
-  t.equal(job.failure.outcome, 'not-applied');
+  t.equal(job.failure.outcome, 'applied', 'the weights of the bundle were on the chip by then');
   t.ok(job.progress.done < 400);
   await board.plug();
   await nextJobWorks(t, bench);

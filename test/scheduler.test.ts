@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Device } from '../driver/index.js';
+import { MacroError } from '../proto/error.js';
 import { EventBus } from '../server/event-bus.js';
 import { type JobKind, Scheduler } from '../server/job/scheduler.js';
 import { JobStore } from '../server/job/store.js';
@@ -14,20 +15,22 @@ import { sabotagedDatabase } from './simulation/sabotaged-database.js';
 
 /** A scheduler whose store fails as planned. Submitting is the first transaction of a job, starting it the second, its end the third. */
 function bench(t: Test, plan: Omit<SabotagePlan, 'operation'> | undefined, run: JobKind['run'] = async () => 'done') {
+  const effects = { 'not-applied': 1, applied: 2, unknown: 1 }; // of jobs before
+
   const folder = mkdtempSync(join(tmpdir(), 'prime-hil-scheduler-'));
   const database = openDatabase(folder);
   const sabotage = new Sabotage(plan && { ...plan, operation: 'transaction' });
   const clock = new VirtualClock();
   let jobs = 0;
   const store = new JobStore(sabotagedDatabase(database, sabotage), () => clock.nowMicroseconds() / 1000, () => `job-${(jobs += 1)}`);
-  const devices = { device: () => ({}) as Device, ids: () => ['macro-0'] };
+  const devices = { device: () => ({ get effects() { return { ...effects }; } }) as Device, ids: () => ['macro-0'] };
   const scheduler = new Scheduler(store, devices, [{ name: 'work', run }], new EventBus(), clock);
   t.teardown(async () => {
     await scheduler.close();
     database.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  return { store, sabotage, clock, scheduler, submit: () => scheduler.submit('work', 'macro-0', null).id };
+  return { store, sabotage, clock, scheduler, effects, submit: () => scheduler.submit('work', 'macro-0', null).id };
 }
 
 t.test('a job whose start or end the store did not take at once ends as it did', async (t) => {
@@ -71,4 +74,23 @@ t.test('of an error that nobody foresaw the outcome is unknown', async (t) => {
   const job = submit();
   await clock.advance(100);
   t.match(store.get(job), { state: 'FAILED', failure: { code: 'INTERNAL_ERROR', outcome: 'unknown' } });
+});
+
+t.test('a failed job states the gravest outcome of all its effectful requests, whatever request it failed at', async (t) => {
+  const cases = [
+    { requests: [], last: 'not-applied', stated: 'not-applied' },
+    { requests: ['not-applied'], last: 'not-applied', stated: 'not-applied' },
+    { requests: ['applied'], last: 'not-applied', stated: 'applied' },
+    { requests: ['applied', 'unknown', 'not-applied'], last: 'not-applied', stated: 'unknown' },
+    { requests: [], last: 'unknown', stated: 'unknown' },
+  ] as const;
+  for (const { requests, last, stated } of cases) {
+    const rig = bench(t, undefined, async () => {
+      for (const outcome of requests) rig.effects[outcome] += 1;
+      throw new MacroError('DEVICE_LOST', 'the line is down', { outcome: last });
+    });
+    const job = rig.submit();
+    await rig.clock.advance(100);
+    t.match(rig.store.get(job), { state: 'FAILED', failure: { code: 'DEVICE_LOST', outcome: stated } }, requests.join(', '));
+  }
 });

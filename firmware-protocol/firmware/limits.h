@@ -24,6 +24,8 @@
 #define PROGRAMS 4u
 #define MAXIMUM_TIMESTEPS 64u
 #define MAXIMUM_LAYERS 8u
+/* Of the last layer: their membranes go into one message, five bytes each at worst. */
+#define MAXIMUM_OUTPUTS 80u
 #define MAXIMUM_TILES_PER_LAYER 64u
 #define MAXIMUM_DRIVES 256u
 #define MAXIMUM_AVERAGES 1024u

@@ -149,5 +149,5 @@ bool program_check(struct program *program, char *problem, uint32_t room) {
   }
   const struct layer *last = &program->layers[program->layer_count - 1];
   const uint32_t outputs = last->output_channels * last->output_height * last->output_width;
-  return within("", "neurons of all layers", neurons, 1, PROGRAM_NEURONS) && within("", "neurons of the last layer", outputs, 1, GATE_OUTPUTS);
+  return within("", "neurons of all layers", neurons, 1, PROGRAM_NEURONS) && within("", "outputs", outputs, 1, MAXIMUM_OUTPUTS);
 }

@@ -1,6 +1,7 @@
 import type { Device } from '../../driver/index.js';
 import type { Clock, Timer } from '../../firmware-protocol/clock.js';
 import { MacroError } from '../../proto/error.js';
+import type { Outcome } from '../../proto/outcome.js';
 import type { EventBus, Topic } from '../event-bus.js';
 import { isEnded, type Job, type JobEvent, type JobFailure } from './state.js';
 import type { JobStore } from './store.js';
@@ -42,10 +43,25 @@ export const queueLimit = 1000;
 /** The store did not take what had happened; it is offered again so often. */
 const storeRetryMicroseconds = 1_000_000;
 
+type Effects = Device['effects'];
+
+/** What a job has done to its array, whatever request it failed at: the gravest of what became of its effectful requests. */
+function outcomeSince(before: Effects, after: Effects): Outcome {
+  if (after.unknown > before.unknown) return 'unknown';
+  return after.applied > before.applied ? 'applied' : 'not-applied';
+}
+
 /** Of an error that nobody foresaw nobody can say what had been done by then. */
-function failureOf(error: unknown): JobFailure {
+function failureOf(error: unknown, ofJob: Outcome): JobFailure {
   const { code, detail, outcome, field } = MacroError.from(error);
-  return { code, detail, outcome: error instanceof MacroError ? outcome : 'unknown', ...(field !== undefined && { field }) };
+  const isUnknown = !(error instanceof MacroError) || outcome === 'unknown';
+  return { code, detail, outcome: isUnknown ? 'unknown' : ofJob, ...(field !== undefined && { field }) };
+}
+
+/** A job that was stopped while something became unknown has failed: that must not be hidden. */
+function endOf(failure: JobFailure, { abort, isStopping }: { readonly abort: AbortController; readonly isStopping: boolean }): JobEvent {
+  if (abort.signal.aborted && failure.outcome !== 'unknown') return { kind: isStopping ? 'stopped' : 'interrupted' };
+  return { kind: 'failed', failure };
 }
 
 /**
@@ -164,18 +180,14 @@ export class Scheduler {
   /** @returns how it ended; never rejects */
   private async run(job: Job, running: { readonly abort: AbortController; readonly isStopping: boolean }): Promise<JobEvent> {
     const kind = this.kinds.get(job.kind);
+    const device = this.devices.device(job.device);
+    const before = device.effects;
     try {
       if (kind === undefined) throw new MacroError('INTERNAL_ERROR', `this version does not know the job kind "${job.kind}"`);
       return { kind: 'succeeded', summary: await kind.run(this.contextOf(job, running.abort.signal), job.parameters) };
     } catch (error) {
-      return this.endOf(error, running);
+      return endOf(failureOf(error, outcomeSince(before, device.effects)), running);
     }
-  }
-
-  private endOf(error: unknown, { abort, isStopping }: { readonly abort: AbortController; readonly isStopping: boolean }): JobEvent {
-    const failure = failureOf(error);
-    if (abort.signal.aborted && failure.outcome !== 'unknown') return { kind: isStopping ? 'stopped' : 'interrupted' };
-    return { kind: 'failed', failure };
   }
 
   private contextOf(job: Job, signal: AbortSignal): JobContext {

@@ -7,6 +7,7 @@ export type JobState = (typeof jobStates)[number];
 export interface JobFailure {
   readonly code: string;
   readonly detail: string;
+  /** What the job has done to the array by then: the gravest outcome of all its effectful requests, not that of the last one. */
   readonly outcome: Outcome;
   readonly field?: string;
 }

@@ -62,11 +62,7 @@ export class Controller {
   /** The reset button. */
   restart(): void {
     if (this.isOff) return;
-    this.look();
     this.options.trace.tell('board', 'reset button');
-    this.scratchSeen = 0;
-    this.isStopped = false;
-    this.isStopHeard = false;
     this.board.restart();
   }
 
@@ -134,9 +130,20 @@ export class Controller {
   private newBoard(): Board {
     const { chance, pace, frameTimeMicroseconds, isCanary } = this.options;
     const canary = isCanary ? { journal: () => new ForgetfulJournal(0) } : {};
-    return new Board({
+    const board = new Board({
       chip: this.chip, clock: this.clock, prng: chance.prng, sha256, pace, frameTimeMicroseconds, persist: (chip) => this.persist(chip), ...canary,
     });
+    // Also where a host has asked for it, what the old boot has counted is seen before it is forgotten.
+    const restart = board.restart.bind(board);
+    board.restart = (reason) => {
+      this.look();
+      this.options.trace.tell('board', 'restarts');
+      this.scratchSeen = 0;
+      this.isStopped = false;
+      this.isStopHeard = false;
+      restart(reason);
+    };
+    return board;
   }
 
   private newChip(): Chip {

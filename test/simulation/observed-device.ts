@@ -48,7 +48,7 @@ export class DeviceObserver {
   observed(): Device {
     const verbs: Readonly<Record<string, Verb>> = {
       scratch: (add) => this.scratch(add as number),
-      resetCells: (cells, pulse) => this.resetCells(cells as Uint8Array, pulse as ResetPulse),
+      resetCells: (cells, pulse, _onProgress, signal) => this.resetCells(cells as Uint8Array, pulse as ResetPulse, signal as AbortSignal | undefined),
       loadSnapshot: (snapshot) => this.loadSnapshot(snapshot as Snapshot),
       readCells: (region, averages) => this.readCells(region as Region, averages as number),
       uploadBulk: (bytes) => this.uploadBulk(bytes as Uint8Array),
@@ -102,9 +102,9 @@ export class DeviceObserver {
     return this.effectful(`scratch ${add}`, [this.observers.ledger.additionName(add)], () => this.device.scratch(add));
   }
 
-  private resetCells(cells: Uint8Array, pulse: ResetPulse): Promise<unknown> {
+  private resetCells(cells: Uint8Array, pulse: ResetPulse, signal?: AbortSignal): Promise<unknown> {
     const effects = selectedCells(cells).map((cell) => this.observers.ledger.cellName(cell));
-    return this.effectful(hex(sha256(cells)), effects, () => this.device.resetCells(cells, pulse));
+    return this.effectful(hex(sha256(cells)), effects, () => this.device.resetCells(cells, pulse, undefined, signal));
   }
 
   private loadSnapshot(snapshot: Snapshot): Promise<unknown> {

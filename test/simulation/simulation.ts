@@ -156,7 +156,10 @@ export class Simulation {
 
   private connect(turn: Turn): Promise<ByteChannel> {
     const isRefused = this.sabotage.strikes('connect') || this.clock.nowMicroseconds() < this.refusesUntilMicroseconds;
-    this.trace.tell('connect', isRefused ? 'refused' : 'accepted');
+    // Some who are not answered are not told so either: a firewall swallows what they send.
+    const isSwallowed = isRefused && this.lineChance.happens(0.3);
+    this.trace.tell('connect', isSwallowed ? 'swallowed' : isRefused ? 'refused' : 'accepted');
+    if (isSwallowed) return new Promise(() => undefined);
     return new Promise((resolve, reject) => {
       this.clock.after(connectMicroseconds, () => turn(() => {
         if (isRefused || (this.options.isSocket && this.controller.isOff)) reject(new Error('connection refused'));

@@ -65,13 +65,22 @@ const count = ({ ledger }: Workshop) => kind<{ additions: number; together: bool
   return { additions };
 });
 
+interface PulseWork {
+  readonly pulses: number;
+  readonly cells: number;
+  readonly isCautious: boolean;
+  readonly isWild: boolean;
+  /** Whether a stop ends a RESET that is under way, or waits for it. */
+  readonly isHasty: boolean;
+}
+
 /** RESET pulses on cells of its own, and one beyond the envelope where it is asked to. */
-const pulses = (shop: Workshop) => kind<{ pulses: number; cells: number; isCautious: boolean; isWild: boolean }>('pulse', async (context, parameters) => {
+const pulses = (shop: Workshop) => kind<PulseWork>('pulse', async (context, parameters) => {
   const device = await ready(context, parameters.isCautious);
   for (let done = 0; done < parameters.pulses; done += 1) {
     goOn(context, done);
     if (parameters.isWild) await refuseWild(device, shop);
-    await device.resetCells(bitmapOf(shop.newCells(parameters.cells)), pulse);
+    await device.resetCells(bitmapOf(shop.newCells(parameters.cells)), pulse, undefined, parameters.isHasty ? context.signal : undefined);
     context.progress(done + 1, parameters.pulses);
     context.checkpoint('pulses', done + 1);
   }
@@ -130,23 +139,33 @@ const patrol = ({ ledger }: Workshop) => kind<{ steps: number }>('patrol', async
   return { steps };
 });
 
+/** The host's own reset button. */
+const restart = () => kind<null>('restart', async (context) => {
+  const device = await ready(context, false);
+  await device.restartController();
+  return 'restarted';
+});
+
 /** The job kinds of the simulation beside the service's own. */
 export function workKinds(shop: Workshop): JobKind[] {
-  return [count(shop), pulses(shop), wear(shop), read(), carry(shop), snapshot(shop), patrol(shop)];
+  return [count(shop), pulses(shop), wear(shop), read(), carry(shop), snapshot(shop), patrol(shop), restart()];
 }
 
 /** Draws one job. */
 export function drawWork(chance: Chance, inferenceVariants: number): Work {
   const isCautious = chance.happens(0.7);
+  const pulseWork = (pulses: number): PulseWork =>
+    ({ pulses, cells: chance.between(1, 4), isCautious, isWild: false, isHasty: chance.happens(0.5) });
   const draws: readonly (() => Work)[] = [
     () => ({ kind: 'count', parameters: { additions: chance.between(1, 6), together: chance.happens(0.5), isCautious } }),
     () => ({ kind: 'count', parameters: { additions: 1, together: false, isCautious } }),
-    () => ({ kind: 'pulse', parameters: { pulses: 1, cells: chance.between(1, 4), isCautious, isWild: chance.happens(0.2) } }),
-    () => ({ kind: 'pulse', parameters: { pulses: chance.between(2, 4), cells: chance.between(1, 4), isCautious, isWild: false } }),
+    () => ({ kind: 'pulse', parameters: { ...pulseWork(1), isWild: chance.happens(0.2) } }),
+    () => ({ kind: 'pulse', parameters: pulseWork(chance.between(2, 4)) }),
     () => ({ kind: 'wear', parameters: { isCautious } }),
     () => ({ kind: 'read', parameters: drawRead(chance) }),
     () => ({ kind: 'carry', parameters: { bytes: chance.pick([0, 1, 600, 5000, 40_000]), seed: chance.below(1e6) } }),
     () => ({ kind: 'snapshot', parameters: { isCautious } }),
+    () => ({ kind: 'restart', parameters: null }),
     () => ({ kind: 'patrol', parameters: { steps: chance.between(20, 120) } }),
     () => ({ kind: 'inference', parameters: { variant: chance.below(inferenceVariants), execution: chance.happens(0.7) ? 'device' : 'host' } }),
   ];
