@@ -3,6 +3,7 @@ import t from 'tap';
 import { helloAckCodec, helloCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
 import { formatAddress, parseAddress } from '../driver/index.js';
+import type { ByteChannel } from '../firmware-protocol/byte-channel.js';
 import { Wire } from '../firmware-protocol/wire.js';
 import { Device } from '../driver/index.js';
 import { Rig } from './rig/bench.js';
@@ -125,6 +126,27 @@ t.test('a device that is absent, or stays away, is said so in time', async (t) =
   await rig.ready();
   await rig.device.close();
   t.match(await codeOf(rig.device.noOperation()), { code: 'DEVICE_LOST' });
+});
+
+t.test('an attempt to connect that never ends is given up, tried again, and what it opens after all is closed', async (t) => {
+  const clock = new VirtualClock();
+  const attempts: ((channel: ByteChannel) => void)[] = [];
+  const device = new Device({
+    name: 'a board behind a firewall', clock, prng: new SeededPrng(1), onEvent: () => undefined,
+    connect: () => new Promise((resolve) => attempts.push(resolve)),
+  });
+  t.match(await clock.until(codeOf(device.whenReady(11_000))), { code: 'DEVICE_UNREACHABLE', message: /the line has not opened within 10 s/ });
+  t.equal(attempts.length, 2);
+  let closes = 0;
+  const channel = { queuedBytes: 0, attach: () => undefined, write: () => t.fail('nothing is said on it'), close: () => void (closes += 1) };
+  attempts[0]?.(channel);
+  await clock.advance(1000);
+  t.equal(closes, 1);
+  await clock.until(device.close());
+  attempts[1]?.(channel);
+  await clock.advance(1000);
+  t.equal(closes, 2);
+  t.equal(clock.pendingTimers, 0);
 });
 
 t.test('closing with requests in flight leaves nothing behind', async (t) => {
