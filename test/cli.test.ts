@@ -1,7 +1,7 @@
 // The command line as a person or a script meets it: exit codes, streams, and that nothing runs before all inputs are good.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -108,6 +108,17 @@ t.test('infer prints one object a recording in the order of sorted paths, then t
   t.ok(summary.energyNanojoules > 0 && summary.executionSeconds > 0);
   t.match(stderr, /^wall time [\d.]+ s$/m);
   t.equal((await prime(...argv)).stdout, stdout, 'the same command gives the same bytes');
+});
+
+t.test('a file that is far too large is told by its size, and not read', async (t) => {
+  const folder = digitFolder(t, 1);
+  const path = join(folder, '0', 'disk.bin');
+  mkdirSync(join(folder, '0'), { recursive: true });
+  writeFileSync(path, '');
+  truncateSync(path, 3 * 2 ** 30);
+  const { exitCode, stderr } = await prime('infer', '--local', 'sim:lab-paper', '--model', bundle, '--input', folder, '--json');
+  t.equal(exitCode, 2);
+  t.match(stderr, /^RECORDING_TOO_LARGE: .*disk\.bin has 3221225472 bytes, the limit is 5242880/m);
 });
 
 t.test('one bad input refuses the command; with --keep-going it has a line of its own and the exit code is 1', async (t) => {

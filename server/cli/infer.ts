@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { MacroError } from '../../proto/error.js';
 import { binEvents } from '../dataset/frames.js';
 import { findRecordings, type RecordingFile } from '../dataset/nmnist.js';
-import { parseRecording } from '../dataset/recording.js';
+import { checkRecordingSize, parseRecording } from '../dataset/recording.js';
 import { inferenceOptions } from '../inference/options.js';
 import type { SentRecording } from '../inference/recording-pack.js';
 import { type Decision, decisionOf, type InferenceRow, type Summary, saturationWarningFraction } from '../inference/result.js';
@@ -33,6 +33,7 @@ interface CheckedInput {
 /** Reads a recording and does all that could fail for its own fault, before anything runs. */
 function check(file: RecordingFile, timestepCount: number): CheckedInput {
   try {
+    checkRecordingSize(statSync(file.path).size, file.input);
     const bytes = new Uint8Array(readFileSync(file.path));
     binEvents(parseRecording(bytes, file.input, file.label), timestepCount, 'number');
     return { file, recording: { input: file.input, label: file.label, bytes }, error: undefined };

@@ -26,8 +26,8 @@ export interface Recording {
   readonly timeMicroseconds: Uint32Array;
 }
 
-function checkSize(bytes: Uint8Array, name: string): void {
-  const length = bytes.length;
+/** What a size says of a recording, before anything of it is read. @throws MacroError RECORDING_TOO_LARGE, RECORDING_TRUNCATED, RECORDING_EMPTY */
+export function checkRecordingSize(length: number, name: string): void {
   if (length > maximumRecordingBytes) {
     throw new MacroError('RECORDING_TOO_LARGE', `${name} has ${length} bytes, the limit is ${maximumRecordingBytes}`, { field: name });
   }
@@ -55,7 +55,7 @@ function refuse(name: string, event: number, problem: string): never {
  *   34×34, or time running backwards); each names file and offset
  */
 export function parseRecording(bytes: Uint8Array, name: string, label: number | null = null): Recording {
-  checkSize(bytes, name);
+  checkRecordingSize(bytes.length, name);
   const count = bytes.length / bytesPerEvent;
   const recording = {
     name,

@@ -13,7 +13,6 @@ import { type FloatLayer, onnxNetwork } from './onnx-network.js';
 
 const geometry = { bitLines: 512, sourceLines: 512 };
 const windowMilliseconds = 1500;
-const threshold = 0.5;
 
 /** Runs recordings in turn until the window is over. */
 function windowOver(frames: readonly Frames[], run: (frames: Frames, index: number) => unknown): () => Promise<number> {
@@ -54,7 +53,7 @@ function simulator({ bundle, frames }: BenchInputs, profileName: string, stop: b
   const compiled = compile(bundle, { geometry, converter });
   macro.chip.loadSnapshot(compiled.snapshot?.tiles ?? []);
   assertNoise(macro);
-  const earlyStop = stop ? earlyStopAt(compiled, threshold) : undefined;
+  const earlyStop = stop ? earlyStopAt(compiled, bundle.network.earlyStop.threshold) : undefined;
   const run = ({ codes }: Frames, inferenceNumber: number) => {
     const network = new NetworkRun(macro, compiled.program, codes, inferenceNumber, earlyStop);
     while (network.step() !== undefined);
