@@ -17,8 +17,14 @@ if (unknown.length > 0) {
   process.stderr.write(`BAD_ARGUMENT: there is no figure ${unknown.join(', ')}; there are ${figures.map(({ name }) => name).join(', ')}.\n`);
   process.exit(2);
 }
+let missed = 0;
 for (const figure of figures.filter(({ name }) => positionals.length === 0 || positionals.includes(name))) {
-  const row = await measure(figure);
-  process.stdout.write(`${values.json ? JSON.stringify(row) : asText(row)}\n`);
+  try {
+    const row = await measure(figure);
+    process.stdout.write(`${values.json ? JSON.stringify(row) : asText(row)}\n`);
+  } catch (error) {
+    missed += 1;
+    process.stderr.write(`${figure.name} was not measured: ${error instanceof Error ? error.message : String(error)}\n`);
+  }
 }
-process.exit(0);
+process.exit(missed === 0 ? 0 : 1);
