@@ -3,9 +3,13 @@ import { join } from 'node:path';
 import { binEvents, type Frames } from '../../server/dataset/frames.js';
 import { findRecordings } from '../../server/dataset/nmnist.js';
 import { parseRecording } from '../../server/dataset/recording.js';
+import { sourceLineCount } from '../../firmware-protocol/limits.js';
 import { type Bundle, readBundle } from '../../server/network/bundle.js';
+import { snapshotDifferences } from '../../server/network/snapshot.js';
 import { packageFolder } from '../../server/version.js';
 import { filmedDigit } from '../../server/training/digits.js';
+import { Chip } from '../../sim/chip.js';
+import { profileNamed } from '../../sim/profile.js';
 
 export interface BenchInputs {
   readonly bundle: Bundle;
@@ -29,9 +33,16 @@ export function benchInputs(): BenchInputs {
   return { bundle, frames, source: 'demonstration network, filmed digits' };
 }
 
-/** The masks of a network on weights of the stated spread: what it costs to run does not depend on which chip it was found on. */
-function withoutChip({ network, layers, digest }: Bundle): Bundle {
-  const spreadMicrosiemens = 0.0635 / network.weightScale;
-  const weight = (length: number) => Float32Array.from({ length }, (_, index) => spreadMicrosiemens * Math.sin(index * 12.9898));
-  return { network, digest, layers: layers.map(({ name, mask }) => ({ name, mask, weight: weight(mask.length) })) };
+/** A network that was found on a simulated chip, with that chip's conductances as weights of its own: any chip can then be made to hold it. */
+function withoutChip({ network, layers, chip, digest }: Bundle): Bundle {
+  if (chip === undefined) throw new Error('the demonstration network was found on no chip');
+  const { codes, profile } = Chip.formed(profileNamed('lab'), 1);
+  return {
+    network: { ...network, weightScale: chip.weightScale },
+    digest,
+    layers: layers.map(({ name, mask }, layer) => {
+      const weight = snapshotDifferences(codes, profile.cellUnitNanosiemens, chip.placements[layer], sourceLineCount);
+      return { name, mask, weight };
+    }),
+  };
 }
