@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { sourceLineCount } from '../../firmware-protocol/limits.js';
 import { binEvents, type Frames } from '../../server/dataset/frames.js';
 import { findRecordings } from '../../server/dataset/nmnist.js';
 import { parseRecording } from '../../server/dataset/recording.js';
-import { sourceLineCount } from '../../firmware-protocol/limits.js';
 import { type Bundle, readBundle } from '../../server/network/bundle.js';
 import { snapshotDifferences } from '../../server/network/snapshot.js';
 import { packageFolder } from '../../server/version.js';
