@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import t from 'tap';
 import { headerAndPayload, wrap } from '../driver/conformance/raw-host.js';
 import {
@@ -116,15 +117,6 @@ t.test('a device without a check for duplicates fails at the journal', async (t)
   t.ok(names.every((name) => name.startsWith('journal-')), names.join(', '));
   t.match(failed(report).find(({ name }) => name === 'journal-repeat')?.expected, /count \d+, repeated_from_journal/);
 });
-
-function crc32(bytes: Uint8Array): number {
-  let remainder = 0xffffffff;
-  for (const byte of bytes) {
-    remainder ^= byte;
-    for (let bit = 0; bit < 8; bit += 1) remainder = (remainder >>> 1) ^ ((remainder & 1) === 1 ? 0xedb88320 : 0);
-  }
-  return (remainder ^ 0xffffffff) >>> 0;
-}
 
 t.test('a device with the checksum of Ethernet is told so', async (t) => {
   const wrong = changeFrames((frame: Frame) => wrap(headerAndPayload(frame, frameTypes.indexOf(frame.type)), crc32));
