@@ -5,7 +5,7 @@ export interface VersionRange {
 }
 
 /** Versions of PROTOCOL.md that this code speaks, at either end. */
-export const protocolVersions: VersionRange = { minimum: 1, maximum: 2 };
+export const protocolVersions: VersionRange = { minimum: 1, maximum: 3 };
 
 /** The highest version that both ends speak, or undefined where there is none. */
 export function commonVersion(left: VersionRange, right: VersionRange): number | undefined {

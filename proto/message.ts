@@ -22,6 +22,14 @@ export interface Converter { bits: number; signedCodes: boolean; differential: b
 
 export const resetReasons = ['power-on', 'requested', 'watchdog', 'brown-out'] as const;
 
+/** What the board lets through to a cell, whatever a host asks for. */
+export interface PulseLimits {
+  amplitudeMaximumMillivolts: number; widthMaximumNanoseconds: number; complianceMaximumMicroamperes: number; pulsesPerCell: number; cellsAtOnce: number;
+}
+export const pulseKinds = ['forming', 'set', 'reset'] as const;
+export type PulseKind = (typeof pulseKinds)[number];
+export type Envelope = Record<PulseKind, PulseLimits>;
+
 export interface HelloAck {
   protocol: number;
   chipId: string;
@@ -44,6 +52,8 @@ export interface HelloAck {
   protocolMinimum: number;
   protocolMaximum: number;
   deadManMilliseconds: number;
+  /** From protocol 3 on. */
+  envelope?: Envelope | null;
 }
 
 /** In the order of their numbers on the wire. */
@@ -69,6 +79,15 @@ export interface ArithmeticOperations {
 }
 export type Arithmetic = { [Name in keyof ArithmeticOperations]?: ArithmeticOperations[Name] | null };
 
+/** `complianceMicroamperes` is what the word line lets through; 0 for a RESET: not limited. */
+export interface Pulse { amplitudeMillivolts: number; widthNanoseconds: number; complianceMicroamperes: number }
+/** Amplitudes from that of `first` on, by equal steps, up to and including `lastMillivolts`. */
+export interface Staircase { first: Pulse; stepMillivolts: number; lastMillivolts: number }
+
+/** In the order of their numbers on the wire. */
+export const cellOutcomes = ['not-selected', 'unformed', 'formed', 'over-formed', 'was-formed', 'inside', 'too-low', 'too-high'] as const;
+export type CellOutcome = (typeof cellOutcomes)[number];
+
 /** What each method takes. */
 export interface MethodRequests {
   noOperation: Record<string, never>;
@@ -89,6 +108,10 @@ export interface MethodRequests {
   subscribe: { stream: number; policy: number; decimation: number; intervalMilliseconds: number };
   arithmetic: Arithmetic;
   restart: Record<string, never>;
+  formCells: { cellsSha256: Uint8Array; staircase: Staircase; targetCells: number; formedCode: number; overFormedCode: number };
+  setCells: { cellsSha256: Uint8Array; pulse: Pulse };
+  programCells: { windowsSha256: Uint8Array; reset?: Staircase | null; set?: Staircase | null; pulsesPerCell: number; averages: number };
+  readWear: Record<string, never>;
 }
 
 export interface BulkState { sha256: Uint8Array; offsetBytes: number; sizeBytes: number; committed: boolean }
@@ -101,6 +124,17 @@ export interface MultiplyResult { codes: Uint8Array; saturations: number; operat
 export interface ReadCellsResult { sha256: Uint8Array; sizeBytes: number; saturatedCells: number; operationNanoseconds: number }
 export interface ArithmeticResult { values: number[]; membranes: number[]; spikes: Uint8Array; confidenceQ24: number[]; prediction: number }
 export interface ResetCellsResult { pulses: number; cells: number; arrayState: Uint8Array; operationNanoseconds: number }
+
+export interface FormCellsResult {
+  outcomesSha256: Uint8Array; sizeBytes: number; pulses: number; formedCells: number; overFormedCells: number; lastMillivolts: number;
+  arrayState: Uint8Array; operationNanoseconds: number; energyFemtojoules: number;
+}
+export interface SetCellsResult { pulses: number; arrayState: Uint8Array; operationNanoseconds: number; energyFemtojoules: number }
+export interface ProgramCellsResult {
+  outcomesSha256: Uint8Array; sizeBytes: number; resetPulses: number; setPulses: number; insideCells: number; stubbornCells: number;
+  arrayState: Uint8Array; operationNanoseconds: number; energyFemtojoules: number;
+}
+export interface ReadWearResult { sha256: Uint8Array; sizeBytes: number; pulses: number }
 
 /** What each method answers. */
 export interface MethodResults {
@@ -119,6 +153,10 @@ export interface MethodResults {
   subscribe: { stream: number; policy: number };
   arithmetic: Partial<ArithmeticResult>;
   restart: Record<string, never>;
+  formCells: FormCellsResult;
+  setCells: SetCellsResult;
+  programCells: ProgramCellsResult;
+  readWear: ReadWearResult;
 }
 
 export type MethodName = keyof MethodRequests;
@@ -133,7 +171,7 @@ export type Request = {
 
 export interface LayerCounts { conversions: number; saturations: number; spikes: number }
 export interface TimestepResult { timestep: number; membranes: number[]; layers: LayerCounts[]; confidenceQ24: number }
-export interface CellProgress { done: number; total: number }
+export interface CellProgress { done: number; total: number; pulses: number; amplitudeMillivolts: number }
 export interface Failure { code: string; detail: string; outcome: number }
 export interface BulkChunk { sha256: Uint8Array; offsetBytes: number; data: Uint8Array }
 

@@ -19,6 +19,10 @@ export const methodEffects: Readonly<Record<MethodName, Effect>> = {
   subscribe: 'idempotent',
   arithmetic: 'pure',
   restart: 'idempotent',
+  formCells: 'effectful',
+  setCells: 'effectful',
+  programCells: 'effectful',
+  readWear: 'pure',
 };
 
 export const methodNames = Object.keys(methodEffects) as MethodName[];
@@ -39,5 +43,10 @@ export const alwaysThere: ReadonlySet<MethodName> = new Set<MethodName>(['noOper
 
 const sinceProtocol2: ReadonlySet<MethodName> = new Set<MethodName>(['subscribe', 'arithmetic', 'restart']);
 
+const sinceProtocol3: ReadonlySet<MethodName> = new Set<MethodName>(['formCells', 'setCells', 'programCells', 'readWear']);
+
 /** The first protocol version that has a method. */
-export const protocolOf = (method: MethodName): number => (sinceProtocol2.has(method) ? 2 : 1);
+export function protocolOf(method: MethodName): number {
+  if (sinceProtocol3.has(method)) return 3;
+  return sinceProtocol2.has(method) ? 2 : 1;
+}

@@ -203,7 +203,7 @@ function* readCells({ macro, bulk }: Bench, { region, averages }: MethodRequests
     const read = macro.readCells({ firstBitLine: region.firstBitLine + done, bitLines, firstSourceLine, sourceLines }, averages);
     codes.set(read.codes, done * region.sourceLines);
     saturatedCells += read.saturatedCells;
-    yield { cells: { done: (done + bitLines) * region.sourceLines, total: codes.length } };
+    yield { cells: { done: (done + bitLines) * region.sourceLines, total: codes.length, pulses: 0, amplitudeMillivolts: 0 } };
   }
   const sizeBytes = codes.byteLength;
   const sha256 = bulk.put(new Uint8Array(codes.buffer));
@@ -243,7 +243,7 @@ function* resetCells(bench: Bench, request: MethodRequests['resetCells']): Task<
     pulses += given;
     macro.operationNanoseconds += given * (request.widthNanoseconds + chip.profile.settlingNanoseconds);
     const done = (line + linesPerResetStep) * sourceLineCount;
-    if (given > 0 && done < chip.codes.length) yield { cells: { done, total: chip.codes.length } };
+    if (given > 0 && done < chip.codes.length) yield { cells: { done, total: chip.codes.length, pulses, amplitudeMillivolts: request.amplitudeMillivolts } };
   }
   bench.persist();
   return { pulses, cells: pulses, arrayState: bench.arrayState(), operationNanoseconds: macro.operationNanoseconds - before };
