@@ -2,7 +2,7 @@ import {
   ConfidenceGate, confidenceMultiplierMaximum, confidenceShiftMaximum, convert, type Scale, scale, stepAccumulate, stepLif,
 } from '../firmware-protocol/numerics/index.js';
 import { type Arithmetic, type ArithmeticOperations, type ArithmeticResult, neuronKinds } from '../proto/message.js';
-import { Refusal } from './methods.js';
+import { Refusal } from './task.js';
 
 const listLimit = 64;
 /** Below it every product is exact in a double and in a 64-bit register (NUMERICS.md §"Rounding and scales"). */

@@ -21,7 +21,8 @@ import { creditBytes, encodeHelloAck } from './hello-ack.js';
 import { Journal } from './journal.js';
 import { LogBook } from './log-book.js';
 import { Macro } from './macro.js';
-import { type Bench, Refusal, taskOf } from './methods.js';
+import { taskOf } from './methods.js';
+import { type Bench, Refusal } from './task.js';
 import { type SampleBody, TelemetryStreams } from './telemetry.js';
 import { WorkQueue } from './work-queue.js';
 

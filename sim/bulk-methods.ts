@@ -1,7 +1,7 @@
 import { maximumBulkBytes } from '../firmware-protocol/limits.js';
 import type { Request } from '../proto/message.js';
 import type { BulkStore } from './bulk-store.js';
-import { Refusal } from './methods.js';
+import { Refusal } from './task.js';
 
 type Body<Name extends 'bulkOffer' | 'bulkCommit' | 'bulkFetch'> = NonNullable<Request[Name]>;
 

@@ -1,15 +1,19 @@
 import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
-import { GaussianStream, gaussianOne, philox } from '../firmware-protocol/numerics/index.js';
+import type { Pulse } from '../proto/message.js';
+import { AgeingLaw } from './ageing.js';
+import { Chance, noiseStream } from './chance.js';
+import { FormingLaw } from './forming.js';
 import type { Profile } from './profile.js';
+import { type SwitchedCell, SwitchingLaw } from './switching.js';
 
-const cellCount = bitLineCount * sourceLineCount;
+export const cellCount = bitLineCount * sourceLineCount;
 export const topCode = 65535;
 
-/** What has happened to a cell. */
+/** What has happened to a cell. A cell that was SET counts as formed again. */
 export const cellState = { pristine: 0, formed: 1, reset: 2 } as const;
 
-/** Purposes of chance on a chip; each is a stream of its own. */
-export const noiseStream = { formed: 1, pairMean: 2, forming: 3, snapshot: 4, residual: 5, multiply: 6, read: 7 } as const;
+/** A RESET that moves every cell all the way. */
+const fullReset: Pulse = { amplitudeMillivolts: 1_000_000, widthNanoseconds: 1000, complianceMicroamperes: 0 };
 
 /** The pairs that one tile of a network asks for; rows are bit lines. */
 export interface SnapshotTile {
@@ -22,7 +26,10 @@ export interface SnapshotTile {
   readonly kept: Uint8Array;
 }
 
-const serialMagic = 0x50434831; // "PCH1"
+const serialMagic = 0x50434832; // "PCH2"
+const headerBytes = 28;
+/** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits (NUMERICS.md §"Read noise"). */
+const squareUnit = 2 ** 12;
 
 /**
  * The silicon: what every cell conducts and what was done to it. A formed chip is a pure function of profile and seed, and so is everything
@@ -33,15 +40,32 @@ export class Chip {
   /** Cell codes, bit line × 512 + source line, in units of the profile. */
   readonly codes = new Uint16Array(cellCount);
   readonly states = new Uint8Array(cellCount);
+  /** Pulses of every kind that a cell has had; of them forming and SET pulses, the rest are RESET. */
   readonly pulseCounts = new Uint16Array(cellCount);
+  readonly formingCounts = new Uint16Array(cellCount);
+  readonly setCounts = new Uint16Array(cellCount);
+  /** Operation time of a cell's last pulse; −Infinity: it has settled long ago. */
+  readonly changedAtNanoseconds = new Float64Array(cellCount).fill(Number.NEGATIVE_INFINITY);
+  /** How long each bit line was driven for reads. */
+  readonly drivenNanoseconds = new Float64Array(bitLineCount);
   /** Rises before each operation that changes the array. */
   arrayEpoch = 0;
   /** Counts array reads, so that no two share their noise. */
   operationCount = 0;
   operationNanoseconds = 0;
+  private readonly chance: Chance;
+  private readonly forming: FormingLaw;
+  private readonly switching: SwitchingLaw;
+  private readonly ageing: AgeingLaw;
+  /** What `drivenNanoseconds` of a cell's bit line was at its last pulse. */
+  private readonly drivenAtChangeNanoseconds = new Float64Array(cellCount);
 
   private constructor(readonly profile: Profile, readonly seed: number) {
     this.chipId = `sim-${profile.name}-${seed}`;
+    this.chance = new Chance(seed);
+    this.forming = new FormingLaw(profile, this.chance);
+    this.switching = new SwitchingLaw(profile, this.chance);
+    this.ageing = new AgeingLaw(profile, this.chance);
   }
 
   /** A chip as it comes from the fab: nothing conducts. */
@@ -61,41 +85,67 @@ export class Chip {
     return this.pulseCounts.reduce((sum, count) => sum + count, 0);
   }
 
+  /** A name of the slow states of the array: while it stays the same, so does what every cell conducts. */
+  get stateName(): string {
+    const { stepNanoseconds } = this.ageing;
+    return this.ageing.isOn ? `${this.arrayEpoch}@${this.slowNanoseconds},${Math.floor(this.operationNanoseconds / stepNanoseconds)}` : `${this.arrayEpoch}`;
+  }
+
+  /** Slow states are looked at so often: within one inference they stand still. */
+  private get slowNanoseconds(): number {
+    const { ageingStepNanoseconds } = this.profile;
+    return Math.floor(this.operationNanoseconds / ageingStepNanoseconds) * ageingStepNanoseconds;
+  }
+
+  /** What a cell conducts now, as a code: what its last pulse left, and what time has made of it. */
+  codeNow(cell: number): number {
+    const code = this.codes[cell];
+    if (!this.ageing.isOn || code === 0 || code === topCode) return code;
+    const bitLine = Math.floor(cell / sourceLineCount);
+    const age = {
+      cell,
+      pulses: this.pulseCounts[cell],
+      changedAtNanoseconds: this.changedAtNanoseconds[cell],
+      drivenNanoseconds: this.drivenNanoseconds[bitLine] - this.drivenAtChangeNanoseconds[cell],
+    };
+    return Math.min(topCode - 1, Math.round(code * this.ageing.factor(age, this.slowNanoseconds)));
+  }
+
+  /** What a cell conducts now, µS, as no converter sees it; above what a code can say it is infinite. */
+  microsiemens(cell: number): number {
+    const code = this.codeNow(cell);
+    return code === topCode ? Number.POSITIVE_INFINITY : (code * this.profile.cellUnitNanosiemens) / 1000;
+  }
+
+  /**
+   * Square of a cell's code in units of 2^12, times how much noisier than the average this cell is: the variance of its read noise but for what is
+   * the same for all cells. Its scale is |1 + spread · z| over the root of 1 + spread², whose mean square is 1.
+   */
+  noiseSquare(cell: number, code: number): number {
+    const { readNoiseSpread } = this.profile;
+    if (readNoiseSpread === 0) return Math.round((code * code) / squareUnit);
+    const scale = 1 + readNoiseSpread * this.chance.normal(noiseStream.noiseScale, cell);
+    return Math.round((code * code * scale * scale) / (squareUnit * (1 + readNoiseSpread * readNoiseSpread)));
+  }
+
   private codeOf(microsiemens: number): number {
     const code = Math.round((microsiemens * 1000) / this.profile.cellUnitNanosiemens);
     return Math.min(topCode, Math.max(0, code));
   }
 
-  private deviates(stream: number): (cell: number, again?: number) => number {
-    const gaussians = new GaussianStream({ seed: this.seed, stream });
-    const four = new Int32Array(4);
-    return (cell, again = 0) => {
-      gaussians.four(cell, again, 0, 0, four, 0);
-      return four[0] / gaussianOne;
-    };
-  }
-
   private formCells(): void {
-    const { formingYieldFraction, formedMeanMicrosiemens, formedSdMicrosiemens } = this.profile;
-    const deviate = this.deviates(noiseStream.formed);
-    const block = new Uint32Array(4);
-    const limit = formingYieldFraction * 2 ** 32;
     for (let cell = 0; cell < cellCount; cell += 1) {
-      block.fill(0);
-      block[0] = cell;
-      philox(block, this.seed, noiseStream.forming, 7);
-      if (block[0] >= limit) continue;
+      if (!this.forming.isAmongFirst(cell, this.profile.formingYieldFraction)) continue;
       this.states[cell] = cellState.formed;
-      this.codes[cell] = this.codeOf(formedMeanMicrosiemens + formedSdMicrosiemens * deviate(cell));
+      this.codes[cell] = this.codeOf(this.forming.formedMicrosiemens(cell));
     }
   }
 
   private formPairs(): void {
     const { pairDifferenceSdMicrosiemens } = this.profile;
-    const deviate = this.deviates(noiseStream.formed);
-    const meanDeviate = this.deviates(noiseStream.pairMean);
     for (let plus = 0; plus < cellCount; plus += 2) {
-      this.placeDifference(plus, plus + 1, pairDifferenceSdMicrosiemens * deviate(plus), meanDeviate(plus));
+      const difference = pairDifferenceSdMicrosiemens * this.chance.normal(noiseStream.formed, plus);
+      this.placeDifference(plus, plus + 1, difference, this.chance.normal(noiseStream.pairMean, plus));
     }
   }
 
@@ -118,10 +168,54 @@ export class Chip {
     this.states[minus] = cellState.formed;
   }
 
-  private prune(cell: number, deviate: (cell: number, again: number) => number): void {
-    const { residualMeanMicrosiemens, residualSdMicrosiemens } = this.profile;
+  private prune(cell: number): void {
+    this.codes[cell] = this.codeOf(this.switching.reset(this.switchedCell(cell, this.pulseCounts[cell]), fullReset));
+    this.states[cell] = cellState.reset;
+  }
+
+  /** @param pulses that it has had, the one under way included: they name its draws */
+  private switchedCell(cell: number, pulses: number): SwitchedCell {
+    const microsiemens = (this.codes[cell] * this.profile.cellUnitNanosiemens) / 1000;
+    return { cell, microsiemens, pulses, cycles: pulses - this.formingCounts[cell] };
+  }
+
+  /** A pulse reaches a cell: it counts, whatever it does. */
+  private strike(cell: number): void {
+    this.pulseCounts[cell] += 1;
+    this.changedAtNanoseconds[cell] = this.operationNanoseconds;
+    this.drivenAtChangeNanoseconds[cell] = this.drivenNanoseconds[Math.floor(cell / sourceLineCount)];
+  }
+
+  /** Called before the first pulse of an operation. */
+  beginOperation(): void {
+    this.arrayEpoch += 1;
+  }
+
+  /** One forming pulse. A cell that is not pristine must not get one: whoever calls sees to that. */
+  form(cell: number, pulse: Pulse): void {
+    if (this.states[cell] !== cellState.pristine) throw new RangeError(`cell ${cell} was formed before`);
+    this.strike(cell);
+    this.formingCounts[cell] += 1;
+    const formed = this.forming.form(cell, pulse);
+    if (formed === undefined) return;
+    this.codes[cell] = this.codeOf(formed.microsiemens);
+    this.states[cell] = cellState.formed;
+  }
+
+  /** One SET pulse. A cell that never formed must not get one: it would be formed uncontrolled. */
+  set(cell: number, pulse: Pulse): void {
+    if (this.states[cell] === cellState.pristine) throw new RangeError(`cell ${cell} never formed`);
+    this.strike(cell);
+    this.setCounts[cell] += 1;
+    this.codes[cell] = this.codeOf(this.switching.set(this.switchedCell(cell, this.pulseCounts[cell]), pulse));
+    this.states[cell] = cellState.formed;
+  }
+
+  /** One RESET pulse. A pristine cell stays pristine. */
+  reset(cell: number, pulse: Pulse): void {
+    this.strike(cell);
     if (this.states[cell] === cellState.pristine) return;
-    this.codes[cell] = this.codeOf(residualMeanMicrosiemens + residualSdMicrosiemens * deviate(cell, this.pulseCounts[cell]));
+    this.codes[cell] = this.codeOf(this.switching.reset(this.switchedCell(cell, this.pulseCounts[cell]), pulse));
     this.states[cell] = cellState.reset;
   }
 
@@ -131,8 +225,6 @@ export class Chip {
    */
   loadSnapshot(tiles: readonly SnapshotTile[]): number {
     this.arrayEpoch += 1;
-    const residual = this.deviates(noiseStream.residual);
-    const meanDeviate = this.deviates(noiseStream.snapshot);
     let pairs = 0;
     for (const { firstBitLine, plusLines, minusLines, differenceNanosiemens, kept } of tiles) {
       for (let index = 0; index < kept.length; index += 1) {
@@ -142,33 +234,15 @@ export class Chip {
         const minus = first + minusLines[line];
         const difference = differenceNanosiemens[index];
         if (this.profile.exactSnapshots) this.placeExactly(plus, minus, kept[index] === 1 ? difference : 0);
-        else this.placeDifference(plus, minus, difference / 1000, meanDeviate(plus));
+        else this.placeDifference(plus, minus, difference / 1000, this.chance.normal(noiseStream.snapshot, plus));
         if (kept[index] === 0) {
-          this.prune(plus, residual);
-          this.prune(minus, residual);
+          this.prune(plus);
+          this.prune(minus);
         }
       }
       pairs += kept.length;
     }
     return pairs;
-  }
-
-  /**
-   * One RESET pulse on every cell of some bit lines whose bit is set. A pristine cell stays pristine. The first bit lines begin an operation.
-   * @param cells 1 bit a cell, bit line × 512 + source line, bit i of byte i>>3
-   * @returns the number of pulses
-   */
-  resetCells(cells: Uint8Array, firstBitLine = 0, endBitLine = bitLineCount): number {
-    if (firstBitLine === 0) this.arrayEpoch += 1;
-    const residual = this.deviates(noiseStream.residual);
-    let pulses = 0;
-    for (let cell = firstBitLine * sourceLineCount; cell < endBitLine * sourceLineCount; cell += 1) {
-      if (((cells[cell >> 3] >> (cell & 7)) & 1) === 0) continue;
-      this.pulseCounts[cell] += 1;
-      this.prune(cell, residual);
-      pulses += 1;
-    }
-    return pulses;
   }
 
   /** Takes conductances over from a recorded map; what conducts nothing is pristine. @param microsiemens one value a cell */
@@ -190,34 +264,47 @@ export class Chip {
     return bytes;
   }
 
-  /** The chip as bytes, for a chip file: 28 bytes of header, then codes, states and pulse counters. */
+  /** What a chip file holds behind its header, in order. */
+  private get saved(): readonly (Uint8Array | Uint16Array | Float64Array)[] {
+    const { codes, states, pulseCounts, formingCounts, setCounts, changedAtNanoseconds, drivenAtChangeNanoseconds, drivenNanoseconds } = this;
+    return [codes, states, pulseCounts, formingCounts, setCounts, changedAtNanoseconds, drivenAtChangeNanoseconds, drivenNanoseconds];
+  }
+
+  private get savedBytes(): number {
+    return this.saved.reduce((sum, { byteLength }) => sum + byteLength, headerBytes);
+  }
+
+  /** The chip as bytes, for a chip file: a header, then what is known of the cells and of the bit lines. */
   serialise(): Uint8Array {
-    const bytes = new Uint8Array(28 + cellCount * 5);
+    const bytes = new Uint8Array(this.savedBytes);
     const view = new DataView(bytes.buffer);
     view.setUint32(0, serialMagic, true);
     view.setUint32(4, this.seed, true);
     view.setUint32(8, this.arrayEpoch, true);
     view.setFloat64(12, this.operationCount, true);
     view.setFloat64(20, this.operationNanoseconds, true);
-    bytes.set(new Uint8Array(this.codes.buffer), 28);
-    bytes.set(this.states, 28 + cellCount * 2);
-    bytes.set(new Uint8Array(this.pulseCounts.buffer), 28 + cellCount * 3);
+    let at = headerBytes;
+    for (const { buffer, byteOffset, byteLength } of this.saved) {
+      bytes.set(new Uint8Array(buffer, byteOffset, byteLength), at);
+      at += byteLength;
+    }
     return bytes;
   }
 
   /** @returns undefined where the bytes are no chip file */
   static deserialise(bytes: Uint8Array, profile: Profile): Chip | undefined {
-    if (bytes.length !== 28 + cellCount * 5) return undefined;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (view.getUint32(0, true) !== serialMagic) return undefined;
+    if (bytes.length < headerBytes || view.getUint32(0, true) !== serialMagic) return undefined;
     const chip = new Chip(profile, view.getUint32(4, true));
+    if (bytes.length !== chip.savedBytes) return undefined;
     chip.arrayEpoch = view.getUint32(8, true);
     chip.operationCount = view.getFloat64(12, true);
     chip.operationNanoseconds = view.getFloat64(20, true);
-    const part = (from: number, length: number) => bytes.slice(28 + from, 28 + from + length);
-    chip.codes.set(new Uint16Array(part(0, cellCount * 2).buffer));
-    chip.states.set(part(cellCount * 2, cellCount));
-    chip.pulseCounts.set(new Uint16Array(part(cellCount * 3, cellCount * 2).buffer));
+    let at = headerBytes;
+    for (const { buffer, byteOffset, byteLength } of chip.saved) {
+      new Uint8Array(buffer, byteOffset, byteLength).set(bytes.subarray(at, at + byteLength));
+      at += byteLength;
+    }
     return chip;
   }
 }

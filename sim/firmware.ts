@@ -13,7 +13,7 @@ export interface Firmware {
 
 const methodsUpTo = (protocol: number) => methodNames.filter((method) => protocolOf(method) <= protocol).map(capabilityOf);
 
-export const currentFirmware: Firmware = { version: 'sim 0.2.0', protocol: protocolVersions, capabilities: methodsUpTo(protocolVersions.maximum) };
+export const currentFirmware: Firmware = { version: 'sim 0.3.0', protocol: protocolVersions, capabilities: methodsUpTo(protocolVersions.maximum) };
 
 /** A board from before protocol 2. */
 export const firstFirmware: Firmware = { version: 'sim 0.1.0', protocol: { minimum: 1, maximum: 1 }, capabilities: methodsUpTo(1) };

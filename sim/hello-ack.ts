@@ -4,6 +4,7 @@ import {
 import { helloAckCodec } from '../proto/codec.js';
 import type { HelloAck } from '../proto/message.js';
 import type { Chip } from './chip.js';
+import { envelopeOf } from './envelope.js';
 import type { Firmware } from './firmware.js';
 import type { Macro } from './macro.js';
 
@@ -35,6 +36,7 @@ export function encodeHelloAck({ version, capabilities, unknownFields, protocol 
     },
     converter: { bits: profile.converterBits, signedCodes: false, differential: false, ranges: [...macro.ranges] },
     profile: profile.name,
+    ...(protocol.maximum > 2 && { envelope: envelopeOf(profile) }),
     protocolMinimum: isFirst ? 0 : protocol.minimum,
     protocolMaximum: isFirst ? 0 : protocol.maximum,
   });

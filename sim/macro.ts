@@ -1,6 +1,8 @@
 import { sourceLineCount } from '../firmware-protocol/limits.js';
 import { type Conversion, convert, GaussianStream, gainOf, shiftRounded } from '../firmware-protocol/numerics/index.js';
-import { type Chip, noiseStream, topCode } from './chip.js';
+import type { Pulse } from '../proto/message.js';
+import { noiseStream } from './chance.js';
+import { type Chip, topCode } from './chip.js';
 import type { Profile } from './profile.js';
 
 /** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits. */
@@ -62,7 +64,7 @@ export class Macro {
   energyFemtojoules = 0;
 
   private readonly tiles = new Map<string, TileCells>();
-  private tilesEpoch = -1;
+  private tilesState = '';
   private readonly conversionOf: readonly Conversion[];
   private readonly isExact: boolean;
   private readonly varianceFactor: number;
@@ -105,8 +107,9 @@ export class Macro {
 
   /** The cells of a tile, copied out of the array and kept until an operation changes it. */
   tile(lines: TileLines): TileCells {
-    if (this.tilesEpoch !== this.chip.arrayEpoch) this.tiles.clear();
-    this.tilesEpoch = this.chip.arrayEpoch;
+    const { stateName } = this.chip;
+    if (this.tilesState !== stateName) this.tiles.clear();
+    this.tilesState = stateName;
     const name = `${lines.firstBitLine}+${lines.bitLineCount}:${lines.sourceLines.join()}`;
     const known = this.tiles.get(name) ?? this.copyTile(lines);
     this.tiles.delete(name);
@@ -125,9 +128,10 @@ export class Macro {
     for (let row = 0, at = 0; row < bitLineCount; row += 1) {
       const first = (firstBitLine + row) * sourceLineCount;
       for (let line = 0; line < lineCount; line += 1, at += 1) {
-        const code = this.chip.codes[first + sourceLines[line]];
+        const cell = first + sourceLines[line];
+        const code = this.chip.codeNow(cell);
         codes[at] = code;
-        if (this.isNoisy) squares[at] = shiftRounded(code * code, squareBits);
+        if (this.isNoisy) squares[at] = this.chip.noiseSquare(cell, code);
       }
     }
     return { lineCount, codes, squares };
@@ -183,12 +187,29 @@ export class Macro {
     return saturated;
   }
 
-  /** Books what one drive of a tile takes: settling, conversions in groups of parallel converters, and charge through the cells. */
-  private account(lineCount: number, sumOfCodes: number): void {
+  /**
+   * Books what one drive of a tile takes: settling, conversions in groups of parallel converters, and charge through the cells.
+   * @returns how long it took, ns
+   */
+  private account(lineCount: number, sumOfCodes: number): number {
     const { settlingNanoseconds, conversionNanoseconds, parallelConverters, conversionEnergyFemtojoules } = this.chip.profile;
+    const nanoseconds = settlingNanoseconds + Math.ceil(lineCount / parallelConverters) * conversionNanoseconds;
     this.conversions += lineCount;
-    this.operationNanoseconds += settlingNanoseconds + Math.ceil(lineCount / parallelConverters) * conversionNanoseconds;
+    this.operationNanoseconds += nanoseconds;
     this.energyFemtojoules += lineCount * conversionEnergyFemtojoules + shiftRounded(sumOfCodes * this.energyScale.multiplier, this.energyScale.shift);
+    return nanoseconds;
+  }
+
+  /**
+   * Books what a pulse takes: its width, and one settling time of the word line, half of it before and half after (the line is never switched while
+   * the gates are open), and the charge through the cell, which the compliance limits.
+   */
+  accountPulse({ amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: Pulse, microsiemens: number): void {
+    this.operationNanoseconds += widthNanoseconds + this.chip.profile.settlingNanoseconds;
+    const microamperes = (microsiemens * amplitudeMillivolts) / 1000;
+    const limited = complianceMicroamperes === 0 ? microamperes : Math.min(microamperes, complianceMicroamperes);
+    // mV · µA · ns are 10^-18 J.
+    this.energyFemtojoules += Math.round((amplitudeMillivolts * limited * widthNanoseconds) / 1000);
   }
 
   /**
@@ -199,29 +220,32 @@ export class Macro {
     region: { firstBitLine: number; bitLines: number; firstSourceLine: number; sourceLines: number }, averages: number,
   ): { codes: Uint16Array; saturatedCells: number } {
     const codes = new Uint16Array(region.bitLines * region.sourceLines);
-    const deviates = new Int32Array(4);
-    const conversion = this.conversionOf[1];
     let saturatedCells = 0;
     this.chip.operationCount += 1;
     for (let index = 0; index < codes.length; index += 1) {
       const line = index % region.sourceLines;
       const cell = (region.firstBitLine + (index - line) / region.sourceLines) * sourceLineCount + region.firstSourceLine + line;
-      const read = this.readCell(cell, averages, conversion, deviates);
-      if (read === topCode) saturatedCells += 1;
-      codes[index] = read;
-      this.account(averages, this.chip.codes[cell] * averages);
+      codes[index] = this.readCell(cell, averages);
+      if (codes[index] === topCode) saturatedCells += 1;
     }
     return { codes, saturatedCells };
   }
 
-  private readCell(cell: number, averages: number, conversion: Conversion, deviates: Int32Array): number {
-    const code = this.chip.codes[cell];
+  /**
+   * Reads one cell within the operation under way. Its noise is keyed by that operation's count, which whoever reads a cell twice has to raise.
+   * @returns its cell code, the top code where it saturates
+   */
+  readCell(cell: number, averages: number): number {
+    const { chip, deviates } = this;
+    const conversion = this.conversionOf[1];
+    const code = chip.codeNow(cell);
+    chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += this.account(averages, code * averages);
     if (code === topCode) return topCode;
-    const sigma = Math.floor(Math.sqrt(shiftRounded(code * code, squareBits) * this.varianceFactor));
+    const sigma = this.isNoisy && code > 0 ? Math.floor(Math.sqrt(chip.noiseSquare(cell, code) * this.varianceFactor)) : 0;
     let total = 0;
     for (let average = 0; average < averages; average += 1) {
-      if (this.isNoisy && (average & 3) === 0) this.readNoise.four(this.chip.operationCount, cell, average >> 2, 0, deviates, 0);
-      const noise = this.isNoisy ? shiftRounded(sigma * deviates[average & 3], 15) : 0;
+      if (sigma > 0 && (average & 3) === 0) this.readNoise.four(chip.operationCount, cell, average >> 2, 0, deviates, 0);
+      const noise = sigma > 0 ? shiftRounded(sigma * deviates[average & 3], 15) : 0;
       const converted = convert(code, noise, conversion);
       if (converted >= conversion.maximumCode) return topCode;
       total += Math.max(conversion.minimumCode, converted);

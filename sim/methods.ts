@@ -1,51 +1,19 @@
 import { bitLineCount, maximumTimestepCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import { confidenceMultiplierMaximum, confidenceShiftMaximum, unpackNibbles } from '../firmware-protocol/numerics/index.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
-import type { ErrorCode } from '../proto/error.js';
-import type { MethodName, MethodRequests, MethodResults, Program, Progress, Region, Request, Scale, SnapshotTile } from '../proto/message.js';
-import type { BulkStore } from './bulk-store.js';
-import type { Chip } from './chip.js';
-import type { Macro } from './macro.js';
+import type { MethodName, MethodRequests, Region, Request, Scale, SnapshotTile } from '../proto/message.js';
 import { NetworkRun } from './network-run.js';
+import { programCells } from './program-cells.js';
 import { programProblem } from './program-check.js';
-
-/** Why a method was not done. Nothing was applied. */
-export class Refusal {
-  constructor(readonly code: ErrorCode, readonly detail: string) {}
-}
-
-/** What methods work on. */
-export interface Bench {
-  readonly chip: Chip;
-  readonly macro: Macro;
-  readonly bulk: BulkStore;
-  readonly programs: Map<string, Program>;
-  arrayState(): Uint8Array;
-  /** Makes what was done to the chip outlast this process, before it is acknowledged. */
-  persist(): void;
-}
-
-type ProgressBody = Omit<Progress, 'requestId'>;
-
-/** A method at work: it yields what it has to tell between two steps, and returns its answer. A step is short, so that ESTOP gets in. */
-export type Task<Name extends MethodName = MethodName> = Generator<ProgressBody, MethodResults[Name] | Refusal, void>;
+import { formCells, readWear, resetCells, setCells } from './pulse-methods.js';
+import { type Bench, hex, missingObject, outOfRange, Refusal, type Task } from './task.js';
 
 const programLimit = 4;
 const multiplyDrivesMaximum = 256;
 const averagesMaximum = 1024;
 const linesPerReadStep = 32;
-/** Bit lines whose cells are pulsed in one step: ESTOP, the dead-man and a cancel get in between. */
-const linesPerResetStep = 8;
 /** Bytes of codes that an answer holds beside its other fields. */
 const answerCodesBytes = 560;
-
-const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-const outOfRange = (field: string, value: unknown, minimum: number, maximum: number) =>
-  new Refusal('REQUEST_INVALID', `${field} is ${value}; the range is ${minimum} to ${maximum}`);
-
-function missingObject(field: string, digest: Uint8Array): Refusal {
-  return new Refusal('BULK_UNKNOWN', `${field} names the object ${hex(digest.subarray(0, 8))}, which is not here`);
-}
 
 function* loadProgram({ bulk, macro, programs }: Bench, { sha256 }: MethodRequests['loadProgram']): Task<'loadProgram'> {
   const bytes = bulk.get(sha256);
@@ -211,44 +179,6 @@ function* readCells({ macro, bulk }: Bench, { region, averages }: MethodRequests
   return { sha256, sizeBytes, saturatedCells, operationNanoseconds: macro.operationNanoseconds - before };
 }
 
-function resetProblem({ chip }: Bench, cells: Uint8Array, request: MethodRequests['resetCells']): Refusal | undefined {
-  const { resetAmplitudeMaximumMillivolts, resetWidthMaximumNanoseconds, resetPulsesPerCellMaximum } = chip.profile;
-  const maxima = { amplitudeMillivolts: resetAmplitudeMaximumMillivolts, widthNanoseconds: resetWidthMaximumNanoseconds };
-  for (const field of ['amplitudeMillivolts', 'widthNanoseconds'] as const) {
-    const isInside = request[field] >= 1 && request[field] <= maxima[field];
-    if (!isInside) return new Refusal('PULSE_REFUSED', `${field} is ${request[field]}; the range is 1 to ${maxima[field]}`);
-  }
-  const bitmapBytes = chip.codes.length / 8;
-  if (cells.length !== bitmapBytes) return new Refusal('REQUEST_INVALID', `the bitmap has ${cells.length} bytes; it has ${bitmapBytes}`);
-  for (let cell = 0; cell < chip.codes.length; cell += 1) {
-    const isSelected = ((cells[cell >> 3] >> (cell & 7)) & 1) === 1;
-    if (isSelected && chip.pulseCounts[cell] >= resetPulsesPerCellMaximum) {
-      return new Refusal('PULSE_REFUSED', `cell ${cell} has had ${chip.pulseCounts[cell]} pulses; the limit is ${resetPulsesPerCellMaximum}`);
-    }
-  }
-  return undefined;
-}
-
-/** Pulses go bit line by bit line, a few lines a step; what was done is saved when the request ends, however it ends. */
-function* resetCells(bench: Bench, request: MethodRequests['resetCells']): Task<'resetCells'> {
-  const { chip, macro, bulk } = bench;
-  const cells = bulk.get(request.cellsSha256)?.slice();
-  if (cells === undefined) return missingObject('cellsSha256', request.cellsSha256);
-  const problem = resetProblem(bench, cells, request);
-  if (problem !== undefined) return problem;
-  const before = macro.operationNanoseconds;
-  let pulses = 0;
-  for (let line = 0; line < bitLineCount; line += linesPerResetStep) {
-    const given = chip.resetCells(cells, line, line + linesPerResetStep);
-    pulses += given;
-    macro.operationNanoseconds += given * (request.widthNanoseconds + chip.profile.settlingNanoseconds);
-    const done = (line + linesPerResetStep) * sourceLineCount;
-    if (given > 0 && done < chip.codes.length) yield { cells: { done, total: chip.codes.length, pulses, amplitudeMillivolts: request.amplitudeMillivolts } };
-  }
-  bench.persist();
-  return { pulses, cells: pulses, arrayState: bench.arrayState(), operationNanoseconds: macro.operationNanoseconds - before };
-}
-
 /** The work that a request of the array asks for. @throws RangeError for a method that needs no array */
 export function taskOf(bench: Bench, request: Request, method: MethodName): Task {
   if (method === 'loadProgram' && request.loadProgram) return loadProgram(bench, request.loadProgram);
@@ -257,5 +187,9 @@ export function taskOf(bench: Bench, request: Request, method: MethodName): Task
   if (method === 'multiply' && request.multiply) return multiply(bench, request.multiply);
   if (method === 'readCells' && request.readCells) return readCells(bench, request.readCells);
   if (method === 'resetCells' && request.resetCells) return resetCells(bench, request.resetCells);
+  if (method === 'setCells' && request.setCells) return setCells(bench, request.setCells);
+  if (method === 'formCells' && request.formCells) return formCells(bench, request.formCells);
+  if (method === 'programCells' && request.programCells) return programCells(bench, request.programCells);
+  if (method === 'readWear' && request.readWear) return readWear(bench);
   throw new RangeError(`no task for ${method}`);
 }

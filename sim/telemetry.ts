@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../firmware-protocol/clock.js';
 import { deviceMessageCodec } from '../proto/codec.js';
 import { type MethodRequests, policies, type Stream, streams, type Telemetry } from '../proto/message.js';
-import { Refusal } from './methods.js';
+import { Refusal } from './task.js';
 
 /** What a sample says, beside what every sample says. */
 export type SampleBody = Pick<Telemetry, 'status' | 'timestep' | 'link'>;

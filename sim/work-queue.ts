@@ -3,7 +3,7 @@ import type { ErrorCode } from '../proto/error.js';
 import type { Final, MethodName, Progress, Request } from '../proto/message.js';
 import { energises, methodEffects } from '../proto/method.js';
 import type { Outcome } from '../proto/outcome.js';
-import { type Bench, Refusal, type Task } from './methods.js';
+import { type Bench, Refusal, type Task } from './task.js';
 
 /** A request that waits for the array, or has it. */
 export interface Job {

@@ -103,7 +103,7 @@ const bitmap = (...cells: number[]) => {
 t.test('HELLO_ACK says what the board is', async (t) => {
   const { host, chip } = await bench();
   t.match(host.identity, {
-    protocol: 2, protocolMinimum: 1, protocolMaximum: 2, deadManMilliseconds: 2000, chipId: 'sim-lab-half-1', bootCount: 1,
+    protocol: 2, protocolMinimum: 1, protocolMaximum: 3, deadManMilliseconds: 2000, chipId: 'sim-lab-half-1', bootCount: 1,
     profile: 'lab-half', geometry: { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: 4 },
     converter: { bits: 14 }, limits: { journalEntries: 256 },
   });
@@ -127,8 +127,8 @@ t.test('a repeated HELLO does not cut its own session; a new one ends it', async
 t.test('a host of another protocol is refused with both versions', async (t) => {
   const clock = new VirtualClock();
   const host = new RawHost(clock, boardOn(clock).board);
-  await host.hello(1, { protocolMinimum: 3, protocolMaximum: 4 });
-  t.match(text(host.frames.find(({ type }) => type === 'RESET')?.payload ?? new Uint8Array()), /^PROTOCOL_UNSUPPORTED .*protocol 1 to 2, the host 3 to 4/);
+  await host.hello(1, { protocolMinimum: 4, protocolMaximum: 5 });
+  t.match(text(host.frames.find(({ type }) => type === 'RESET')?.payload ?? new Uint8Array()), /^PROTOCOL_UNSUPPORTED .*protocol 1 to 3, the host 4 to 5/);
 });
 
 t.test('an effectful id is applied once, and answered from the journal after that', async (t) => {

@@ -210,7 +210,7 @@ t.test('sim runs firmware of other times: older and newer ones work, a foreign o
     t.match(JSON.parse(stdout), { state: 'ready', firmwareVersion: version });
   }
   const { stdout, stderr } = await devicesOfSim(t, '--profile', 'ideal', '--firmware', 'foreign');
-  t.match(stdout + stderr, /protocol 3 to 9, the host 1 to 2/);
+  t.match(stdout + stderr, /protocol 4 to 9, the host 1 to 3/);
 });
 
 t.test('sim says its options, and which of them was wrong', async (t) => {

@@ -220,7 +220,7 @@ function strangeBoard(answer: (wire: Wire, session: number) => void) {
 }
 
 t.test('a board that speaks another protocol is refused with both versions', async (t) => {
-  const text = 'PROTOCOL_UNSUPPORTED the board speaks protocol 9 to 9, the host 1 to 2';
+  const text = 'PROTOCOL_UNSUPPORTED the board speaks protocol 9 to 9, the host 1 to 3';
   const refusing = strangeBoard((wire, session) => wire.sendFrame('RESET', session, new TextEncoder().encode(text)));
   t.match(await refusing.clock.until(codeOf(refusing.device.whenReady(3000))), { code: 'PROTOCOL_UNSUPPORTED', message: /protocol 9/ });
   await refusing.device.close();
@@ -232,7 +232,7 @@ t.test('a board that speaks another protocol is refused with both versions', asy
     geometry, limits: { messageBytes: 1, bulkBytes: 1, programs: 1, journalEntries: 1, requestsInFlight: 1 }, arrayState: new Uint8Array(32),
     converter: { bits: 14, signedCodes: false, differential: false, ranges: [] }, leaseEpoch: 0, profile: '', linkTimeMicroseconds: 0,
   })));
-  t.match(await newer.clock.until(codeOf(newer.device.whenReady(3000))), { code: 'PROTOCOL_UNSUPPORTED', message: /protocol 9 to 9, the host 1 to 2/ });
+  t.match(await newer.clock.until(codeOf(newer.device.whenReady(3000))), { code: 'PROTOCOL_UNSUPPORTED', message: /protocol 9 to 9, the host 1 to 3/ });
   await newer.device.close();
 });
 

@@ -33,9 +33,9 @@ const without = (...names: string[]) => ({ ...currentFirmware, capabilities: cur
 t.test('host and board agree on the highest version that both speak', async (t) => {
   const boards = [
     { firmware: firstFirmware, protocol: 1 },
-    { firmware: currentFirmware, protocol: 2 },
-    { firmware: laterFirmware(1), protocol: 2 },
-    { firmware: laterFirmware(2), protocol: 2 },
+    { firmware: currentFirmware, protocol: 3 },
+    { firmware: laterFirmware(1), protocol: 3 },
+    { firmware: laterFirmware(2), protocol: 3 },
   ];
   for (const { firmware, protocol } of boards) {
     const rig = await met({ firmware });
@@ -45,7 +45,7 @@ t.test('host and board agree on the highest version that both speak', async (t) 
     t.strictSame(await rig.until(rig.device.fetchBulk(await rig.until(rig.device.uploadBulk(bytes)), bytes.length)), bytes);
     await ended(rig);
   }
-  const rig = new Rig({ firmware: laterFirmware(3) });
+  const rig = new Rig({ firmware: laterFirmware(4) });
   const error = await rig.until(errorOf(rig.device.whenReady(3000)));
   t.match(error, { code: 'PROTOCOL_UNSUPPORTED', message: /the board speaks protocol 3 to 9, the host 1 to 2/ });
   await ended(rig);

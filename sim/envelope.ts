@@ -1,0 +1,60 @@
+import type { Envelope, Pulse, PulseKind, Staircase } from '../proto/message.js';
+import type { Profile } from './profile.js';
+import { Refusal } from './task.js';
+
+/** Cells that one pulse reaches: this board drives one bit line and one source line at a time. */
+const cellsAtOnce = 1;
+
+/** What the board lets through to a cell. */
+export function envelopeOf(profile: Profile): Envelope {
+  const common = { complianceMaximumMicroamperes: profile.complianceMaximumMicroamperes, cellsAtOnce };
+  return {
+    forming: {
+      ...common,
+      amplitudeMaximumMillivolts: profile.formingAmplitudeMaximumMillivolts,
+      widthMaximumNanoseconds: profile.formingWidthMaximumNanoseconds,
+      pulsesPerCell: profile.formingPulsesPerCellMaximum,
+    },
+    set: {
+      ...common,
+      amplitudeMaximumMillivolts: profile.setAmplitudeMaximumMillivolts,
+      widthMaximumNanoseconds: profile.setWidthMaximumNanoseconds,
+      pulsesPerCell: profile.setPulsesPerCellMaximum,
+    },
+    reset: {
+      ...common,
+      amplitudeMaximumMillivolts: profile.resetAmplitudeMaximumMillivolts,
+      widthMaximumNanoseconds: profile.resetWidthMaximumNanoseconds,
+      pulsesPerCell: profile.resetPulsesPerCellMaximum,
+    },
+  };
+}
+
+function outside(field: string, value: number, minimum: number, maximum: number): Refusal | undefined {
+  return value >= minimum && value <= maximum ? undefined : new Refusal('PULSE_REFUSED', `${field} is ${value}; the range is ${minimum} to ${maximum}`);
+}
+
+/** Why a pulse may not reach a cell, naming the field and its range. */
+export function pulseProblem(kind: PulseKind, pulse: Pulse | null | undefined, profile: Profile): Refusal | undefined {
+  if (!pulse) return new Refusal('REQUEST_INVALID', `the ${kind} pulse is missing`);
+  const limits = envelopeOf(profile)[kind];
+  // Without a limit of current a cell that forms or is SET would run away; a RESET is limited by the cell itself.
+  const complianceMinimum = kind === 'reset' ? 0 : 1;
+  return outside('amplitudeMillivolts', pulse.amplitudeMillivolts, 1, limits.amplitudeMaximumMillivolts)
+    ?? outside('widthNanoseconds', pulse.widthNanoseconds, 1, limits.widthMaximumNanoseconds)
+    ?? outside('complianceMicroamperes', pulse.complianceMicroamperes, complianceMinimum, limits.complianceMaximumMicroamperes);
+}
+
+export function staircaseProblem(kind: PulseKind, staircase: Staircase | null | undefined, profile: Profile): Refusal | undefined {
+  if (!staircase) return new Refusal('REQUEST_INVALID', `the ${kind} staircase is missing`);
+  const { first, stepMillivolts, lastMillivolts } = staircase;
+  return pulseProblem(kind, first, profile)
+    ?? outside('stepMillivolts', stepMillivolts, 1, envelopeOf(profile)[kind].amplitudeMaximumMillivolts)
+    ?? outside('lastMillivolts', lastMillivolts, first.amplitudeMillivolts, envelopeOf(profile)[kind].amplitudeMaximumMillivolts);
+}
+
+/** The pulse of a staircase after so many steps; the last one where there are no more. */
+export function stairOf({ first, stepMillivolts, lastMillivolts }: Staircase, step: number): Pulse {
+  const { amplitudeMillivolts, widthNanoseconds, complianceMicroamperes } = first;
+  return { amplitudeMillivolts: Math.min(lastMillivolts, amplitudeMillivolts + step * stepMillivolts), widthNanoseconds, complianceMicroamperes };
+}
