@@ -47,7 +47,7 @@ t.test('host and board agree on the highest version that both speak', async (t) 
   }
   const rig = new Rig({ firmware: laterFirmware(4) });
   const error = await rig.until(errorOf(rig.device.whenReady(3000)));
-  t.match(error, { code: 'PROTOCOL_UNSUPPORTED', message: /the board speaks protocol 3 to 9, the host 1 to 2/ });
+  t.match(error, { code: 'PROTOCOL_UNSUPPORTED', message: /the board speaks protocol 4 to 9, the host 1 to 3/ });
   await ended(rig);
 });
 

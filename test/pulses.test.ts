@@ -1,0 +1,230 @@
+// The board's own loops of pulses: what each does to the cells, what it counts, what it refuses, and where it can be ended.
+import fc from 'fast-check';
+import t from 'tap';
+import { maximumBulkBytes } from '../firmware-protocol/limits.js';
+import { cellOutcomes, type CellProgress, type MethodName, type MethodRequests, type MethodResults, type Request } from '../proto/message.js';
+import { BulkStore } from '../sim/bulk-store.js';
+import { Chance } from '../sim/chance.js';
+import { cellState, Chip } from '../sim/chip.js';
+import { FormingLaw } from '../sim/forming.js';
+import { Macro } from '../sim/macro.js';
+import { taskOf } from '../sim/methods.js';
+import { overrideProfile, profileNamed } from '../sim/profile.js';
+import { type Bench, Refusal } from '../sim/task.js';
+import { sha256 } from './rig/bench.js';
+
+const cells = 512 * 512;
+const outcomeOf = (name: (typeof cellOutcomes)[number]) => cellOutcomes.indexOf(name);
+const bitmapOf = (chosen: Iterable<number>) => {
+  const bits = new Uint8Array(cells / 8);
+  for (const cell of chosen) bits[cell >> 3] = (bits[cell >> 3] ?? 0) | (1 << (cell & 7));
+  return bits;
+};
+const count = (values: Iterable<number>, wanted: number) => [...values].filter((value) => value === wanted).length;
+
+interface Rig extends Bench { saves: number }
+
+function rigOf(state: 'formed' | 'pristine', overrides: object = {}, name = 'lab-full', seed = 1): Rig {
+  const profile = overrideProfile(profileNamed(name), overrides);
+  const chip = state === 'formed' ? Chip.formed(profile, seed) : Chip.pristine(profile, seed);
+  const bulk = new BulkStore(maximumBulkBytes, sha256);
+  const rig: Rig = { chip, macro: new Macro(chip), bulk, programs: new Map(), arrayState: () => sha256(chip.stateBytes()), persist: () => { rig.saves += 1; }, saves: 0 };
+  return rig;
+}
+
+const put = ({ bulk }: Bench, bytes: Uint8Array) => bulk.put(bytes) ?? new Uint8Array();
+
+interface Ended<Name extends MethodName> { readonly result: MethodResults[Name] | Refusal; readonly progress: CellProgress[] }
+
+/** Runs a method to its end, or so many steps far. */
+function run<Name extends MethodName>(rig: Bench, method: Name, body: MethodRequests[Name], steps = Number.POSITIVE_INFINITY): Ended<Name> {
+  const request = { requestId: new Uint8Array(16), deadlineMicroseconds: 0, leaseEpoch: 0, [method]: body } as Request;
+  const task = taskOf(rig, request, method);
+  const progress: CellProgress[] = [];
+  for (let step = 0; step < steps; step += 1) {
+    const { done, value } = task.next();
+    if (done === true) return { result: value as MethodResults[Name] | Refusal, progress };
+    if (value.cells) progress.push(value.cells);
+  }
+  return { result: new Refusal('CANCELLED', 'ended at a safe point'), progress };
+}
+
+function done<Name extends MethodName>(ended: Ended<Name>): MethodResults[Name] {
+  if (ended.result instanceof Refusal) throw new Error(`${ended.result.code}: ${ended.result.detail}`);
+  return ended.result;
+}
+
+const first = (amplitudeMillivolts: number) => ({ amplitudeMillivolts, widthNanoseconds: 1000, complianceMicroamperes: 50 });
+const forming = { first: first(2900), stepMillivolts: 5, lastMillivolts: 3900 };
+const reset = { first: { ...first(1000), complianceMicroamperes: 0 }, stepMillivolts: 20, lastMillivolts: 2400 };
+const set = { first: first(1000), stepMillivolts: 20, lastMillivolts: 2400 };
+const microsiemens = (value: number) => Math.round(value * 250);
+const formRequest = (cellsSha256: Uint8Array, targetCells: number) => ({
+  cellsSha256, staircase: forming, targetCells, formedCode: microsiemens(4), overFormedCode: microsiemens(60),
+});
+const block = Array.from({ length: 64 * 64 }, (_, index) => (index >> 6) * 512 + (index & 63));
+
+t.test('forming reaches its target on chips whose breakdown voltage nobody knows, and pulses no formed cell again', async (t) => {
+  for (const [shift, spread, target] of [[-80, 114, 0.5], [80, 114, 0.5], [0, 60, 0.87], [80, 180, 0.15], [-80, 150, 0.95]] as const) {
+    const rig = rigOf('pristine', { breakdownMeanMillivolts: 3433 + shift, breakdownSdMillivolts: spread });
+    const { result, progress } = run(rig, 'formCells', formRequest(put(rig, bitmapOf(block)), Math.round(target * block.length)));
+    if (result instanceof Refusal) throw new Error(result.detail);
+    t.ok(Math.abs(result.formedCells / block.length - target) < 0.02, `${shift} mV, ${spread} mV: ${result.formedCells / block.length} of ${target}`);
+    const { chip } = rig;
+    t.equal(result.pulses, chip.pulses);
+    t.equal(result.overFormedCells, 0);
+    t.equal(progress.at(-1)?.amplitudeMillivolts, result.lastMillivolts);
+    t.ok(progress.every(({ done: formed }, index) => formed >= (progress[index - 1]?.done ?? 0)));
+    t.equal(rig.saves, 1, 'saved once, before it was answered');
+    const outcomes = rig.bulk.get(result.outcomesSha256) ?? new Uint8Array();
+    t.equal(count(outcomes, outcomeOf('formed')), result.formedCells);
+    t.equal(count(outcomes, outcomeOf('not-selected')), cells - block.length);
+    const law = new FormingLaw(chip.profile, new Chance(chip.seed));
+    const isExact = block.filter((cell) => chip.states[cell] === cellState.formed)
+      .every((cell) => chip.formingCounts[cell] === Math.max(1, 1 + Math.ceil((law.breakdownMillivolts(cell) - 2900) / 5)));
+    t.ok(isExact, 'each cell was pulsed up to its breakdown voltage and not once more');
+  }
+});
+
+t.test('a forming that was ended goes on without repeating what was applied; formed cells are left alone', async (t) => {
+  const rig = rigOf('pristine');
+  const cellsSha256 = put(rig, bitmapOf(block));
+  run(rig, 'formCells', formRequest(cellsSha256, 2000), 700);
+  const { chip } = rig;
+  const formed = block.filter((cell) => chip.states[cell] === cellState.formed);
+  t.ok(formed.length > 50 && formed.length < 2000, `${formed.length} had formed when it was ended`);
+  const [codes, counts] = [chip.codes.slice(), chip.formingCounts.slice()];
+  const result = done(run(rig, 'formCells', formRequest(cellsSha256, 2000)));
+  t.equal(result.formedCells, 2000);
+  t.ok(formed.every((cell) => chip.codes[cell] === codes[cell] && chip.formingCounts[cell] === counts[cell]));
+  const outcomes = rig.bulk.get(result.outcomesSha256) ?? new Uint8Array();
+  t.equal(count(outcomes, outcomeOf('was-formed')), formed.length);
+  const again = done(run(rig, 'formCells', formRequest(cellsSha256, 2000)));
+  t.equal(again.pulses, 0);
+  t.equal(again.lastMillivolts, 0);
+});
+
+t.test('over-formed cells are told apart and counted', async (t) => {
+  const rig = rigOf('pristine', { overFormingMillivolts: 50 });
+  const staircase = { ...forming, stepMillivolts: 100 };
+  const result = done(run(rig, 'formCells', { ...formRequest(put(rig, bitmapOf(block)), block.length), staircase }));
+  const broken = block.filter((cell) => rig.chip.codes[cell] === 65_535).length;
+  t.ok(broken > block.length / 3, `${broken} of ${block.length} met a step of more than 50 mV above their breakdown voltage`);
+  t.equal(result.overFormedCells, broken);
+  t.equal(result.formedCells, block.length);
+});
+
+t.test('programming to ±5 % ends inside, and the true conductance stays near it for a second and an hour', async (t) => {
+  const rig = rigOf('formed', { stuckOnFraction: 0 });
+  const { chip } = rig;
+  const targets = new Map(block.map((cell) => [cell, 8 + (cell % 7)] as const));
+  const windows = windowsOf(targets, 0.03);
+  const result = done(run(rig, 'programCells', { windowsSha256: put(rig, windows), reset, set, pulsesPerCell: 60, averages: 16 }));
+  t.equal(result.insideCells + result.stubbornCells, block.length);
+  t.ok(result.insideCells / block.length > 0.95, `${result.insideCells} inside`);
+  t.equal(result.resetPulses + result.setPulses, chip.pulses);
+  const outcomes = rig.bulk.get(result.outcomesSha256) ?? new Uint8Array();
+  const inside = block.filter((cell) => outcomes[cell] === outcomeOf('inside'));
+  const within = () => inside.filter((cell) => Math.abs(chip.microsiemens(cell) / (targets.get(cell) ?? 1) - 1) <= 0.05).length / inside.length;
+  const now = chip.operationNanoseconds;
+  chip.operationNanoseconds = now + 1e9;
+  const second = within();
+  chip.operationNanoseconds = now + 3600e9;
+  const hour = within();
+  t.ok(second > 0.93 && hour > 0.85 && hour <= second + 0.01, `${second} after 1 s, ${hour} after 1 h`);
+});
+
+function windowsOf(targets: ReadonlyMap<number, number>, tolerance: number): Uint8Array {
+  const bytes = new Uint8Array(cells * 4);
+  const view = new DataView(bytes.buffer);
+  for (let cell = 0; cell < cells; cell += 1) {
+    const target = targets.get(cell);
+    view.setUint16(cell * 4, target === undefined ? 65_535 : microsiemens(target * (1 - tolerance)), true);
+    view.setUint16(cell * 4 + 2, target === undefined ? 0 : microsiemens(target * (1 + tolerance)), true);
+  }
+  return bytes;
+}
+
+t.test('a mask: cells that conduct are reset and verified, unformed ones are not pulsed, stuck ones are told', async (t) => {
+  const rig = rigOf('formed', { stuckOnFraction: 0.01 }, 'lab-half');
+  const { chip } = rig;
+  const bytes = new Uint8Array(cells * 4);
+  const view = new DataView(bytes.buffer);
+  for (let cell = 0; cell < cells; cell += 1) view.setUint16(cell * 4, block.includes(cell) ? 0 : 65_535, true);
+  for (const cell of block) view.setUint16(cell * 4 + 2, microsiemens(4), true);
+  const strong = { ...reset, first: { ...reset.first, amplitudeMillivolts: 2000 } };
+  const request = { windowsSha256: put(rig, bytes), reset: strong, pulsesPerCell: 5, averages: 4 };
+  const formed = block.filter((cell) => chip.states[cell] === cellState.formed);
+  const result = done(run(rig, 'programCells', request));
+  t.equal(result.setPulses, 0);
+  t.equal(result.insideCells + result.stubbornCells, formed.length);
+  t.ok(result.stubbornCells > 5 && result.stubbornCells < 50, `${result.stubbornCells} stubborn`);
+  t.ok(block.every((cell) => formed.includes(cell) || chip.pulseCounts[cell] === 0));
+  t.equal(result.resetPulses, formed.length + 4 * result.stubbornCells, 'one pulse each, five for those that did not move');
+  const again = done(run(rig, 'programCells', request));
+  t.equal(again.resetPulses, 5 * result.stubbornCells, 'what is reset is not pulsed again');
+});
+
+t.test('wear: the counts are those of the chip, by kind, and reads drive lines', async (t) => {
+  const rig = rigOf('formed', {}, 'lab-half');
+  const { chip, macro } = rig;
+  const formed = [...chip.states.keys()].filter((cell) => chip.states[cell] === cellState.formed).slice(0, 300);
+  done(run(rig, 'resetCells', { cellsSha256: put(rig, bitmapOf(formed)), amplitudeMillivolts: 2000, widthNanoseconds: 1000 }));
+  done(run(rig, 'setCells', { cellsSha256: put(rig, bitmapOf(formed.slice(0, 100))), pulse: first(2000) }));
+  macro.readCells({ firstBitLine: 3, bitLines: 1, firstSourceLine: 0, sourceLines: 512 }, 100);
+  const { sha256: digest, sizeBytes, pulses } = done(run(rig, 'readWear', {}));
+  const bytes = rig.bulk.get(digest) ?? new Uint8Array();
+  t.equal(bytes.length, sizeBytes);
+  t.equal(pulses, 400);
+  const counts = new Uint16Array(bytes.slice(0, 6 * cells).buffer);
+  const sum = (from: number) => counts.subarray(from, from + cells).reduce((total, value) => total + value, 0);
+  t.strictSame([sum(0), sum(cells), sum(2 * cells)], [0, 100, 300]);
+  const driven = new Uint32Array(bytes.slice(6 * cells).buffer);
+  t.equal(driven[3], Math.round((512 * (2000 + Math.ceil(100 / 8) * 20_000)) / 1e6));
+  t.equal(driven[4], 0);
+});
+
+/** Mostly what a board takes, and often enough what it must not. */
+const around = (limit: number) => fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: limit }) }, fc.constantFrom(0, limit, limit + 1, 2 * limit));
+const whole = fc.oneof(around(2500), around(4000));
+const pulseOf = fc.record({ amplitudeMillivolts: whole, widthNanoseconds: around(1_000_000), complianceMicroamperes: around(200) });
+const stairs = fc.record({ first: pulseOf, stepMillivolts: whole, lastMillivolts: whole });
+const chosen = fc.array(fc.integer({ min: 0, max: 2047 }), { maxLength: 20 });
+
+t.test('no request gets a pulse past the envelope', async (t) => {
+  const limits = { formingPulsesPerCellMaximum: 30, setPulsesPerCellMaximum: 3, resetPulsesPerCellMaximum: 4 };
+  let pulses = 0;
+  await fc.assert(
+    fc.property(fc.array(fc.tuple(fc.constantFrom('formCells', 'setCells', 'resetCells', 'programCells'), chosen, stairs, stairs), { maxLength: 6 }), (requests) => {
+      const rig = rigOf('formed', limits, 'lab-half');
+      const { chip } = rig;
+      const strikes: boolean[] = [];
+      const inside = ({ amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: ReturnType<typeof first>, kind: 'forming' | 'set' | 'reset') =>
+        amplitudeMillivolts >= 1 && amplitudeMillivolts <= (kind === 'forming' ? 4000 : 2500) && widthNanoseconds >= 1 && widthNanoseconds <= 1_000_000
+        && complianceMicroamperes <= 200 && (kind === 'reset' || complianceMicroamperes >= 1);
+      const watch = (kind: 'forming' | 'set' | 'reset', strike: (cell: number, pulse: ReturnType<typeof first>) => void) =>
+        (cell: number, pulse: ReturnType<typeof first>) => {
+          strikes.push(inside(pulse, kind));
+          strike.call(chip, cell, pulse);
+        };
+      Object.assign(chip, { form: watch('forming', chip.form), set: watch('set', chip.set), reset: watch('reset', chip.reset) });
+      for (const [method, selected, a, b] of requests) {
+        const cellsSha256 = put(rig, bitmapOf(selected));
+        if (method === 'formCells') run(rig, method, { ...formRequest(cellsSha256, 20), staircase: a });
+        if (method === 'setCells') run(rig, method, { cellsSha256, pulse: a.first });
+        if (method === 'resetCells') run(rig, method, { cellsSha256, ...a.first });
+        if (method !== 'programCells') continue;
+        const windowsSha256 = put(rig, windowsOf(new Map(selected.map((cell) => [cell, 4 + (cell % 12)])), 0.1));
+        run(rig, method, { windowsSha256, reset: a, set: b, pulsesPerCell: 8, averages: 1 });
+      }
+      pulses += strikes.length;
+      const isBounded = Array.from({ length: 2048 }, (_, cell) => cell).every((cell) => {
+        const [forming, sets, all] = [chip.formingCounts[cell] ?? 0, chip.setCounts[cell] ?? 0, chip.pulseCounts[cell] ?? 0];
+        return forming <= 30 && sets <= 3 && all - forming - sets <= 4;
+      });
+      return strikes.every(Boolean) && isBounded;
+    }),
+    { numRuns: 60, seed: 4 },
+  );
+  t.ok(pulses > 100, `${pulses} pulses were inside`);
+});
