@@ -186,7 +186,7 @@ t.test('telegraph noise: so many cells jump between two levels and stay there fo
   const low: number[] = [];
   for (let second = 0; second < 400; second += 20) {
     chip.operationNanoseconds = second * 1e9;
-    sample.slice(0, 5000).forEach((cell, index) => seen[index]?.add(chip.codeNow(cell)));
+    sample.slice(0, 5000).forEach((cell, index) => { seen[index]?.add(chip.codeNow(cell)); });
     low.push(sample.slice(0, 5000).filter((cell) => chip.codeNow(cell) < (chip.codes[cell] ?? 0)).length / 5000);
   }
   const jumping = seen.slice(0, 5000).filter(({ size }) => size === 2).length / 5000;

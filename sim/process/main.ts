@@ -9,6 +9,7 @@ import { Board } from '../board.js';
 import { Chip } from '../chip.js';
 import { firmwares } from '../firmware.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
+import { profileSchema } from '../profile-fields.js';
 import { readChipFile, writeChipFile } from './chip-file.js';
 import { listenPty } from './listen-pty.js';
 import { listenTcp } from './listen-tcp.js';
@@ -29,6 +30,7 @@ const options = {
   listen: { type: 'string', default: 'tcp://127.0.0.1:7700', help: ['address', 'where hosts connect; port 0 takes a free one'] },
   pty: { type: 'boolean', default: false, help: ['', 'a pseudo-terminal instead'] },
   'exit-with-parent': { type: 'boolean', default: false, help: ['', 'end when stdin does'] },
+  'profile-schema': { type: 'boolean', default: false, help: ['', 'print the JSON Schema of a profile file'] },
   help: { type: 'boolean', default: false, help: ['', 'print this'] },
 } as const;
 
@@ -123,6 +125,10 @@ async function main(): Promise<void> {
   const values = readArguments();
   if (values.help) {
     process.stdout.write(helpText());
+    return;
+  }
+  if (values['profile-schema']) {
+    process.stdout.write(`${JSON.stringify(profileSchema(), null, 2)}\n`);
     return;
   }
   const board = makeBoard(values);
