@@ -49,7 +49,7 @@ export const profileFields = {
   pairMeanSdMicrosiemens: { minimum: 0, maximum: 50, means: 'Standard deviation of the mean of a pair.' },
   residualMeanMicrosiemens: { minimum: 0, maximum: 50, means: 'Mean conductance after a full RESET.' },
   residualSdMicrosiemens: { minimum: 0, maximum: 50, means: 'Its standard deviation from cell to cell and pulse to pulse.' },
-  readNoiseFraction: { minimum: 0, maximum: 1, means: 'Standard deviation of the read noise of a cell, relative to conductance; root mean square of all cells.' },
+  readNoiseFraction: { minimum: 0, maximum: 1, means: 'Standard deviation of read noise, relative to conductance; root mean square of all cells.' },
   readNoiseSpread: { minimum: 0, maximum: 2, means: 'How much cells differ in it: relative spread of their noise scale.' },
   multiplyFullScaleMicrosiemens: { minimum: 100, maximum: 100_000, means: 'Full scale of the converter for multiplies.' },
   cellFullScaleMicrosiemens: { minimum: 70, maximum: 1000, means: 'Full scale of the converter for single cells.' },
