@@ -44,6 +44,7 @@ export const profileFields = {
   telegraphAmplitudeFraction: { minimum: 0, maximum: 1, means: 'How much lower the lower of them is, relative to the upper.' },
   telegraphDwellNanoseconds: { minimum: 1000, maximum: 1e15, integer: true, means: 'How long the fastest of them stay; others up to 128 times as long.' },
   readDisturbFractionPerSecond: { minimum: 0, maximum: 1, means: 'Relative loss of conductance for each second that a bit line is driven for reads.' },
+  halfSelectDisturbFraction: { minimum: 0, maximum: 1, means: 'Relative loss of conductance for each pulse on another cell of the same word line.' },
   ageingStepNanoseconds: { minimum: 1000, maximum: 1e15, integer: true, means: 'How often slow states are looked at in operation time.' },
   pairDifferenceSdMicrosiemens: { minimum: 0, maximum: 50, means: 'Standard deviation of the difference of a pair, where cells are drawn in pairs.' },
   pairMeanSdMicrosiemens: { minimum: 0, maximum: 50, means: 'Standard deviation of the mean of a pair.' },
@@ -72,15 +73,23 @@ export const profileFields = {
 
 export type ProfileFieldName = keyof typeof profileFields;
 
+/** Parameters that are one of a few words. */
+export const profileChoices = {
+  wordLines: { choices: ['along-bit-lines', 'along-source-lines'], means: 'Which cells share a word line: those of a bit line, or of a source line.' },
+} as const;
+
+export type ProfileChoices = { readonly [Name in keyof typeof profileChoices]: (typeof profileChoices)[Name]['choices'][number] };
+
 /** JSON Schema (draft 2020-12) of a profile file. */
 export function profileSchema(): object {
   const properties = Object.entries<ProfileField>(profileFields).map(([name, { minimum, maximum, integer, means }]) =>
     [name, { type: integer === true ? 'integer' : 'number', minimum, maximum, description: means }]);
+  const choices = Object.entries(profileChoices).map(([name, { choices: values, means }]) => [name, { enum: values, description: means }]);
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'Fields of a simulated chip and board that replace those of a named profile',
     type: 'object',
     additionalProperties: false,
-    properties: Object.fromEntries(properties),
+    properties: Object.fromEntries([...properties, ...choices]),
   };
 }

@@ -1,8 +1,8 @@
 import { MacroError } from '../proto/error.js';
-import { type ProfileField, type ProfileFieldName, profileFields } from './profile-fields.js';
+import { type ProfileChoices, profileChoices, type ProfileField, type ProfileFieldName, profileFields } from './profile-fields.js';
 
 /** The parameters of a simulated chip and board. MODEL.md gives the source or the reason of every value. */
-export type Profile = Readonly<Record<ProfileFieldName, number>> & {
+export type Profile = Readonly<Record<ProfileFieldName, number>> & ProfileChoices & {
   readonly name: string;
   /** Conductance of one step of a cell's 16-bit code. */
   readonly cellUnitNanosiemens: number;
@@ -51,6 +51,8 @@ const labHalf: Profile = {
   telegraphAmplitudeFraction: 0,
   telegraphDwellNanoseconds: 1_000_000_000,
   readDisturbFractionPerSecond: 0,
+  halfSelectDisturbFraction: 0,
+  wordLines: 'along-bit-lines',
   ageingStepNanoseconds: 100_000_000,
   pairDifferenceSdMicrosiemens: 6.352,
   pairMeanSdMicrosiemens: 3.18,
@@ -127,9 +129,17 @@ export function profileNamed(name: string): Profile {
   return profile;
 }
 
-function checkField(field: string, value: unknown): number {
+function checkChoice(field: keyof ProfileChoices, value: unknown): unknown {
+  const choices: readonly unknown[] = profileChoices[field].choices;
+  if (!choices.includes(value)) throw new MacroError('BAD_PROFILE', `${field} is ${JSON.stringify(value)}; it is ${choices.join(' or ')}`, { field });
+  return value;
+}
+
+function checkField(field: string, value: unknown): unknown {
+  if (Object.hasOwn(profileChoices, field)) return checkChoice(field as keyof ProfileChoices, value);
   if (!Object.hasOwn(profileFields, field)) {
-    throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile; fields are ${Object.keys(profileFields).join(', ')}`, { field });
+    const known = Object.keys({ ...profileFields, ...profileChoices }).join(', ');
+    throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile; fields are ${known}`, { field });
   }
   const { minimum, maximum, integer }: ProfileField = profileFields[field as ProfileFieldName];
   const isNumber = typeof value === 'number' && value >= minimum && value <= maximum && (integer !== true || Number.isInteger(value));

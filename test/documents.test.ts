@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { errorTable } from '../proto/error.js';
-import { profileFields, profileSchema } from '../sim/profile-fields.js';
+import { profileChoices, profileFields, profileSchema } from '../sim/profile-fields.js';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -52,6 +52,6 @@ t.test('the version is the same everywhere', async (t) => {
 
 t.test('MODEL.md names every field of a profile, and the schema of a profile file is that of the code', async (t) => {
   const model = read('sim/MODEL.md');
-  for (const name of Object.keys(profileFields)) t.ok(model.includes(`\`${name}\``), name);
+  for (const name of Object.keys({ ...profileFields, ...profileChoices })) t.ok(model.includes(`\`${name}\``), name);
   t.strictSame(JSON.parse(read('docs/profile.schema.json')), profileSchema(), 'node dist/sim/process/main.js --profile-schema > docs/profile.schema.json');
 });

@@ -206,6 +206,17 @@ t.test('read disturb: a driven bit line loses so much a second, and a pulse make
   t.equal(chip.codeNow(3), chip.codes[3]);
 });
 
+t.test('half-select disturb: a pulse costs the other cells of its word line so much, whichever way that runs', async (t) => {
+  for (const [wordLines, beside, apart] of [['along-bit-lines', 3, 512], ['along-source-lines', 512, 3]] as const) {
+    const chip = formed({ halfSelectDisturbFraction: 0.001, wordLines, driftSdFractionPerDecade: 0, driftMeanFractionPerDecade: 0 });
+    for (let pulses = 0; pulses < 50; pulses += 1) chip.reset(0, pulse(700));
+    t.ok(near(chip.microsiemens(beside) / ((chip.codes[beside] ?? 1) * 0.004), 0.95, 0.001), wordLines);
+    t.equal(chip.codeNow(apart), chip.codes[apart]);
+    t.equal(chip.codeNow(0), chip.codes[0]);
+  }
+  t.throws(() => profileOf({ wordLines: 'across' }), { code: 'BAD_PROFILE', message: /along-bit-lines or along-source-lines/ });
+});
+
 t.test('read noise: 2 % on the average of all cells, 0.07 % of the reads beyond four sigma', async (t) => {
   const chip = formed();
   const macro = new Macro(chip);
