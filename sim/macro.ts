@@ -1,6 +1,9 @@
 import { sourceLineCount } from '../firmware-protocol/limits.js';
 import { type Conversion, convert, GaussianStream, gainOf, shiftRounded } from '../firmware-protocol/numerics/index.js';
 import { type Chip, noiseStream, topCode } from './chip.js';
+import { KernelNetwork, kernelHolds } from './kernel-network.js';
+import { KernelTile } from './kernel-tile.js';
+import type { RunProgram } from './network-run.js';
 import type { Profile } from './profile.js';
 
 /** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits. */
@@ -10,6 +13,8 @@ const varianceFactorBits = 8;
 
 /** Tiles that are kept, the longest unused goes first: a few networks of eight layers. */
 const tileLimit = 64;
+/** Networks that are kept in a kernel: as many as a board holds programs. */
+const networkLimit = 4;
 
 /** A block of cells that is multiplied at once: some bit lines by a list of source lines. */
 export interface TileLines {
@@ -19,11 +24,25 @@ export interface TileLines {
   readonly sourceLines: readonly number[];
 }
 
-/** The cells of a tile, row by row (bit line), as the inner loop wants them. */
+/** The cells of a tile, row by row (bit line), as the inner loop wants them, and the converters of its lines. */
 export interface TileCells {
   readonly lineCount: number;
   readonly codes: Int32Array;
+  /** Variance of each cell's read noise in units of `squareBits`; empty where there is no noise. */
   readonly squares: Int32Array;
+  /** Gain of each line's conversion, 2^20 is one code a unit of the sum: all lines in the first range, then all in the second. */
+  readonly gainsQ20: Int32Array;
+  /** ADC codes that each line reads for no current, in the same order. */
+  readonly offsets: Int32Array;
+}
+
+/** One binary multiply: which bit lines of a tile are driven, and where the noise belongs. */
+export interface Drive {
+  /** Indices within the tile, of which the first `rowCount` count. */
+  readonly rows: Int32Array;
+  readonly rowCount: number;
+  readonly position: number;
+  readonly plane: number;
 }
 
 /** Names one binary multiply, so that its noise is its own whatever order multiplies come in. */
@@ -37,6 +56,12 @@ export interface Range {
   readonly name: string;
   readonly stepNumeratorNanosiemens: number;
   readonly stepDenominator: number;
+}
+
+/** Femtojoules a unit of the summed codes: multiplier / 2^shift. */
+export interface EnergyScale {
+  readonly multiplier: number;
+  readonly shift: number;
 }
 
 const microToNano = (microsiemens: number) => Math.round(microsiemens * 1000);
@@ -68,12 +93,16 @@ export class Macro {
   private readonly varianceFactor: number;
   private readonly multiplyNoise: GaussianStream;
   private readonly readNoise: GaussianStream;
-  private readonly energyScale: { multiplier: number; shift: number };
+  private readonly energyScale: EnergyScale;
+  private kernelTiles = new WeakMap<TileCells, Map<number, KernelTile>>();
+  private readonly kernelNetworks = new Map<RunProgram, KernelNetwork>();
+  private networksEpoch = -1;
   private readonly sums = new Int32Array(sourceLineCount);
   private readonly variances = new Int32Array(sourceLineCount);
   private readonly deviates = new Int32Array(sourceLineCount + 4);
 
-  constructor(readonly chip: Chip) {
+  /** @param kernel kernel.as.ts compiled, for speed; without it the same arithmetic runs in TypeScript */
+  constructor(readonly chip: Chip, private readonly kernel?: WebAssembly.Module) {
     const { profile } = chip;
     this.isExact = profile.converterBits === 32;
     this.ranges = rangesOf(profile);
@@ -130,7 +159,60 @@ export class Macro {
         if (this.isNoisy) squares[at] = shiftRounded(code * code, squareBits);
       }
     }
-    return { lineCount, codes, squares };
+    const lineValues = (valueOf: (conversion: Conversion) => number) =>
+      Int32Array.from({ length: this.ranges.length * lineCount }, (_, index) => valueOf(this.conversionOf[Math.floor(index / lineCount)]));
+    return { lineCount, codes, squares, gainsQ20: lineValues(({ gainQ20 }) => gainQ20), offsets: lineValues(({ offset }) => offset) };
+  }
+
+  /**
+   * A network in the kernel with the cells as they are; kept until an operation changes the array.
+   * @returns undefined where there is no kernel, or the program is outside of what it holds
+   */
+  kernelNetwork(program: RunProgram): KernelNetwork | undefined {
+    const { kernel, kernelNetworks: networks, chip, isExact, isNoisy, energyScale } = this;
+    if (kernel === undefined || !kernelHolds(program)) return undefined;
+    if (this.networksEpoch !== chip.arrayEpoch) networks.clear();
+    this.networksEpoch = chip.arrayEpoch;
+    const tile = (lines: TileLines) => this.tile(lines);
+    const known = networks.get(program)
+      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, isExact: isExact && !isNoisy, energyScale, tile });
+    networks.delete(program);
+    networks.set(program, known);
+    for (const oldest of networks.keys()) {
+      if (networks.size <= networkLimit) break;
+      networks.delete(oldest);
+    }
+    return known;
+  }
+
+  private get kernelSettings() {
+    const [{ minimumCode, maximumCode }] = this.conversionOf;
+    return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode };
+  }
+
+  private kernelTile(kernel: WebAssembly.Module, cells: TileCells, range: number): KernelTile {
+    const ranges = this.kernelTiles.get(cells) ?? new Map<number, KernelTile>();
+    const known = ranges.get(range) ?? new KernelTile(kernel, this.kernelSettings, cells, range);
+    this.kernelTiles.set(cells, ranges.set(range, known));
+    return known;
+  }
+
+  /**
+   * Several multiplies of one tile, as if one after the other.
+   * @param out ADC codes, drive by drive, one a source line, overwritten
+   * @returns how many conversions saturated
+   */
+  multiplyAll(cells: TileCells, drives: readonly Drive[], range: number, key: MultiplyKey, out: Int32Array): number {
+    const { kernel } = this;
+    if (kernel !== undefined) {
+      const saturated = this.kernelTile(kernel, cells, range).multiply(drives, key, out, (sumOfCodes) => this.account(cells.lineCount, sumOfCodes));
+      this.saturations += saturated;
+      return saturated;
+    }
+    return drives.reduce((saturated, { rows, rowCount, position, plane }, index) => {
+      const codes = out.subarray(index * cells.lineCount, (index + 1) * cells.lineCount);
+      return saturated + this.multiplyHere(cells, rows, rowCount, range, key, position, plane, codes);
+    }, 0);
   }
 
   /**
@@ -141,6 +223,13 @@ export class Macro {
    * @returns how many conversions saturated
    */
   multiply(cells: TileCells, rows: Int32Array, rowCount: number, range: number, key: MultiplyKey, position: number, plane: number, out: Int32Array): number {
+    if (this.kernel !== undefined) return this.multiplyAll(cells, [{ rows, rowCount, position, plane }], range, key, out);
+    return this.multiplyHere(cells, rows, rowCount, range, key, position, plane, out);
+  }
+
+  private multiplyHere(
+    cells: TileCells, rows: Int32Array, rowCount: number, range: number, key: MultiplyKey, position: number, plane: number, out: Int32Array,
+  ): number {
     const { lineCount } = cells;
     this.addRows(cells, rows, rowCount);
     let total = 0;
@@ -154,7 +243,7 @@ export class Macro {
       const where = key.timestep * 2 ** 16 + key.tile * 2 ** 8 + plane;
       for (let line = 0; line < lineCount; line += 4) this.multiplyNoise.four(key.inferenceNumber, where, position, line >> 2, this.deviates, line);
     }
-    return this.convertLines(lineCount, this.conversionOf[range], out);
+    return this.convertLines(cells, range, out);
   }
 
   private addRows(cells: TileCells, rows: Int32Array, rowCount: number): void {
@@ -164,13 +253,14 @@ export class Macro {
     if (this.isNoisy) sumRows(squares, lineCount, rows, rowCount, variances);
   }
 
-  private convertLines(lineCount: number, conversion: Conversion, out: Int32Array): number {
+  private convertLines({ lineCount, gainsQ20, offsets }: TileCells, range: number, out: Int32Array): number {
     const { sums, variances, deviates, varianceFactor } = this;
-    const { minimumCode, maximumCode } = conversion;
+    const { minimumCode, maximumCode } = this.conversionOf[range];
     let saturated = 0;
     for (let line = 0; line < lineCount; line += 1) {
       const noise = varianceFactor === 0 ? 0 : shiftRounded(Math.floor(Math.sqrt(variances[line] * varianceFactor)) * deviates[line], 15);
-      let code = convert(sums[line], noise, conversion);
+      const at = range * lineCount + line;
+      let code = convert(sums[line], noise, gainsQ20[at], offsets[at]);
       if (code > maximumCode) {
         code = maximumCode;
         saturated += 1;
@@ -183,11 +273,22 @@ export class Macro {
     return saturated;
   }
 
-  /** Books what one drive of a tile takes: settling, conversions in groups of parallel converters, and charge through the cells. */
+  /** Time of one drive of a tile: settling, and conversions in groups of parallel converters. */
+  private driveNanoseconds(lineCount: number): number {
+    const { settlingNanoseconds, conversionNanoseconds, parallelConverters } = this.chip.profile;
+    return settlingNanoseconds + Math.ceil(lineCount / parallelConverters) * conversionNanoseconds;
+  }
+
+  /** Books drives of a tile whose charge is booked already. */
+  accountDrives(lineCount: number, drives: number): void {
+    this.conversions += drives * lineCount;
+    this.operationNanoseconds += drives * this.driveNanoseconds(lineCount);
+  }
+
+  /** Books what one drive of a tile takes: its time, its conversions, and charge through the cells. */
   private account(lineCount: number, sumOfCodes: number): void {
-    const { settlingNanoseconds, conversionNanoseconds, parallelConverters, conversionEnergyFemtojoules } = this.chip.profile;
-    this.conversions += lineCount;
-    this.operationNanoseconds += settlingNanoseconds + Math.ceil(lineCount / parallelConverters) * conversionNanoseconds;
+    const { conversionEnergyFemtojoules } = this.chip.profile;
+    this.accountDrives(lineCount, 1);
     this.energyFemtojoules += lineCount * conversionEnergyFemtojoules + shiftRounded(sumOfCodes * this.energyScale.multiplier, this.energyScale.shift);
   }
 
@@ -222,7 +323,7 @@ export class Macro {
     for (let average = 0; average < averages; average += 1) {
       if (this.isNoisy && (average & 3) === 0) this.readNoise.four(this.chip.operationCount, cell, average >> 2, 0, deviates, 0);
       const noise = this.isNoisy ? shiftRounded(sigma * deviates[average & 3], 15) : 0;
-      const converted = convert(code, noise, conversion);
+      const converted = convert(code, noise, conversion.gainQ20, conversion.offset);
       if (converted >= conversion.maximumCode) return topCode;
       total += Math.max(conversion.minimumCode, converted);
     }
@@ -257,7 +358,7 @@ function sumRows(matrix: Int32Array, lineCount: number, rows: Int32Array, rowCou
 }
 
 /** Energy in the cells per unit of the summed codes of one drive, in femtojoules: unit · V² · conversion time. */
-function lineEnergyScale(profile: Profile): { multiplier: number; shift: number } {
+function lineEnergyScale(profile: Profile): EnergyScale {
   const volts = profile.readVoltageMillivolts / 1000;
   const femtojoules = profile.cellUnitNanosiemens * volts ** 2 * (profile.settlingNanoseconds + profile.conversionNanoseconds) * 1e-3;
   const shift = 16;
