@@ -58,6 +58,8 @@ export const profileFields = {
   settlingNanoseconds: { minimum: 0, maximum: 1e9, integer: true, means: 'Settling time of lines, before conversions and around a pulse.' },
   conversionNanoseconds: { minimum: 1, maximum: 1e9, integer: true, means: 'Duration of one conversion.' },
   parallelConverters: { minimum: 1, maximum: sourceLineCount, integer: true, means: 'Source lines that are converted at once.' },
+  channelGainSdFraction: { minimum: 0, maximum: 0.2, means: 'Relative standard deviation of gain from converter to converter.' },
+  channelOffsetSdCodes: { minimum: 0, maximum: 100, means: 'Standard deviation of offset from converter to converter, in ADC codes.' },
   conversionEnergyFemtojoules: { minimum: 0, maximum: 1e12, integer: true, means: 'Energy of one conversion.' },
   formingAmplitudeMaximumMillivolts: { minimum: 0, maximum: 10_000, integer: true, means: 'Envelope of the board: largest amplitude of a forming pulse.' },
   formingWidthMaximumNanoseconds: { minimum: 0, maximum: 1e9, integer: true, means: 'Envelope: largest width of a forming pulse.' },

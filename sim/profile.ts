@@ -68,6 +68,8 @@ const labHalf: Profile = {
   settlingNanoseconds: 2000,
   conversionNanoseconds: 20_000,
   parallelConverters: 8,
+  channelGainSdFraction: 0.002,
+  channelOffsetSdCodes: 0.5,
   conversionEnergyFemtojoules: 500_000_000,
   formingAmplitudeMaximumMillivolts: 4000,
   formingWidthMaximumNanoseconds: 1_000_000,
@@ -93,6 +95,8 @@ const labPaper: Profile = {
   driftMeanFractionPerDecade: 0,
   driftSdFractionPerDecade: 0,
   readNoiseSpread: 0,
+  channelGainSdFraction: 0,
+  channelOffsetSdCodes: 0,
 };
 const ideal: Profile = {
   ...labPaper,

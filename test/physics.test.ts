@@ -235,6 +235,18 @@ t.test('read noise: 2 % on the average of all cells, 0.07 % of the reads beyond 
   t.ok(near(beyond, 0.0007, 0.0002), `${beyond} beyond 4σ`);
 });
 
+t.test('converters: lines of one channel agree, channels differ by the stated gain and offset', async (t) => {
+  const lone = { formedSdMicrosiemens: 0, readNoiseFraction: 0, channelGainSdFraction: 0.02, channelOffsetSdCodes: 0 };
+  const region = { firstBitLine: 0, bitLines: 1, firstSourceLine: 0, sourceLines: 512 };
+  const { codes } = new Macro(formed(lone)).readCells(region, 1);
+  t.ok(codes.every((code, line) => code === codes[line % 8]), 'eight converters');
+  const many = new Macro(formed({ ...lone, parallelConverters: 512 })).readCells(region, 1).codes;
+  const { mean, sd } = moments(Array.from(many));
+  t.ok(near(sd / mean, 0.02, 0.002) && near(mean, 3085, 8), `${mean} ± ${sd}`);
+  const offsets = new Macro(formed({ ...lone, channelGainSdFraction: 0, channelOffsetSdCodes: 20, parallelConverters: 512 })).readCells(region, 1).codes;
+  t.ok(near(moments(Array.from(offsets)).sd, (20 * 102_400) / 2 ** 14 / 4, 3), 'in ADC codes of 6.25 nS');
+});
+
 t.test('what is switched off costs nothing and changes nothing', async (t) => {
   const chip = Chip.formed(profileNamed('lab-paper'), 1);
   const codes = chip.codes.slice();

@@ -6,6 +6,7 @@ import { weightShape } from '../../server/network/network.js';
 import { Chip } from '../../sim/chip.js';
 import { Macro } from '../../sim/macro.js';
 import { NetworkRun } from '../../sim/network-run.js';
+import { readKernel } from '../../sim/process/kernel-file.js';
 import { profileNamed } from '../../sim/profile.js';
 import { type BenchInputs, benchInputs } from './inputs.js';
 import type { Figure, Subject } from './measure.js';
@@ -48,7 +49,7 @@ function assertNoise(macro: Macro): void {
 
 function simulator({ bundle, frames }: BenchInputs, profileName: string, stop: boolean): Subject {
   const profile = profileNamed(profileName);
-  const macro = new Macro(Chip.formed(profile, 1));
+  const macro = new Macro(Chip.formed(profile, 1), readKernel());
   const converter = { bits: profile.converterBits, signedCodes: false, differential: false, ranges: [...macro.ranges] };
   const compiled = compile(bundle, { geometry, converter });
   macro.chip.loadSnapshot(compiled.snapshot?.tiles ?? []);
