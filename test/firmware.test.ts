@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { ConfidenceGate, convert, scale, stepLif } from '../firmware-protocol/numerics/index.js';
+import { conformanceItems } from '../driver/conformance/suite.js';
 import { type Device, openDevice, parseAddress, type RunResult, type TimestepResult } from '../driver/index.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { main } from '../server/cli/main.js';
@@ -85,7 +86,7 @@ async function inferEverything(device: Device) {
   const placed = hex(new Uint8Array((await device.readCells(wholeArray, 3)).codes.buffer));
   const { operationNanoseconds, arrayEpoch, pulses } = await device.status();
   return {
-    chipId, arrayState: hex(arrayState), formed, converter: { ...converter }, pairs: loaded.pairs, loadedState: hex(loaded.arrayState), inferences, placed,
+    chipId, arrayState: hex(arrayState), formed, converter: { ...converter, channels: 0 }, pairs: loaded.pairs, loadedState: hex(loaded.arrayState), inferences, placed,
     operationNanoseconds, arrayEpoch, pulses,
   };
 }
@@ -340,5 +341,6 @@ t.test('the conformance suite passes, with every permission given', { skip: firm
   const exitCode = await main(['conformance', board.address, '--allow-restart', '--allow-pulses', 'bl 0-3, sl 0-3'], console);
   await board.close();
   t.equal(exitCode, 0, `${console.stdout()}\n${console.stderr()}`);
-  t.match(console.stdout(), /\n\d+ passed, 0 failed, 1 not run\n$/, 'only the lease of a board that is no throw-away is left alone');
+  const later = conformanceItems.filter(({ protocol }) => protocol === 3).length;
+  t.ok(console.stdout().endsWith(` passed, 0 failed, ${later + 1} not run\n`), 'only protocol 3 and the lease of a board that is no throw-away are left alone');
 });
