@@ -7,6 +7,7 @@ import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './netwo
 const layerStructure = structure(
   [
     'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
+    'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes',
     'rowOffsets', 'rowTiles', 'rowSums', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'differences', 'pairs',
     'planeSums', 'drivenPlanes', 'sums', 'slotOffsets', 'outputs', 'neuronStride', 'currents', 'membranes', 'spikes', 'threshold', 'poolSize',
     'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
@@ -35,6 +36,8 @@ const bytesPerCode = 2;
 const planeLimit = 4;
 /** Rows of a tile in one plane, and of all planes. */
 const drivenRowsBytes = 512 * 4 * planeLimit;
+/** Bits are read eight bytes at a time. */
+const bitSlackBytes = 9;
 const maximumInt32 = 2 ** 31 - 1;
 const evenOf = (count: number) => (count + 1) & ~1;
 const factorOf = ({ multiplier, shift }: { multiplier: number; shift: number }) => multiplier * 2 ** -shift;
@@ -115,6 +118,10 @@ class KernelLayer {
     this.at = space.take(layerStructure.sizeBytes);
     const cells = tiles.map(({ firstBitLine, inputCount, plusLines, minusLines }) =>
       macro.tile({ firstBitLine, bitLineCount: inputCount, sourceLines: [...plusLines, ...minusLines] }));
+    // A linear layer sees its input as one row.
+    const bitRows = isLinear ? 1 : fed.height + 2 * padding;
+    const rowCodes = (isLinear ? fed.height : 1) * width * codeStride;
+    const bitRowBytes = (rowCodes >> 3) + bitSlackBytes;
     const { settingsOfDrives } = this;
     space.write(this.at, layerStructure, {
       positionRows: outputHeight, positionColumns: outputWidth,
@@ -123,6 +130,7 @@ class KernelLayer {
       spanCount: isLinear ? 1 : kernel,
       spanLength: isLinear ? this.places.length : kernel * codeStride,
       spanBytes: this.inputRowBytes,
+      bits: space.take(planeLimit * bitRows * bitRowBytes), bitRows, bitRowBytes, rowCodes, stepRows: stride, stepCodes: stride * codeStride,
       tileCount: tiles.length, driveBits, lineCount: this.lineCount, outputs: outputChannels,
       neuronStride, currents: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
       threshold: isFiring ? neuron.threshold : maximumInt32,

@@ -31,6 +31,14 @@
   spanCount: i32;
   spanLength: i32;
   spanBytes: u32;
+  /** Which codes are driven, a bit each, row by row of the input: plane by plane; of exact layers, which pairs of codes are not both 0. */
+  bits: usize;
+  bitRows: i32;
+  bitRowBytes: u32;
+  /** Codes of a row of the input, and from a position to the next one in rows and codes. */
+  rowCodes: i32;
+  stepRows: i32;
+  stepCodes: i32;
   /** Of each code of a window: its row's place in a block (u32), its tile (u8), and the sum of the row's codes (u32). */
   rowOffsets: usize;
   rowTiles: usize;
@@ -77,8 +85,6 @@
 }
 
 const half: f64 = 0.5;
-/** 1.5 · 2^52: added to an integer of less than 2^51, it leaves its low 32 bits in the low half of the double. */
-const integerBias: f64 = 6755399441055744.0;
 
 /** Packed quantiles: 2^10 · quantile + step to the next, 32 segments to each of 31 octaves. */
 const quantileTable = memory.data(31 * 32 * 4, 16);
@@ -86,6 +92,8 @@ const quantileTable = memory.data(31 * 32 * 4, 16);
 const roundKeys = memory.data(7 * 32, 16);
 /** Of each drive code: a mask of its bit planes in four lanes. */
 const planeMasks = memory.data(16 * 16, 16);
+/** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
+const constants = memory.data(12 * 16, 16);
 const blockSums = memory.data(64, 16);
 const blockVariances = memory.data(64, 16);
 const blockWords = memory.data(64, 16);
@@ -93,10 +101,20 @@ const blockWords = memory.data(64, 16);
 const multiplier0: u32 = 0xd2511f53;
 const multiplier1: u32 = 0xcd9e8d57;
 
+@inline const signBit: usize = 0;
+@inline const halfPlace: usize = 16;
+@inline const biasPlace: usize = 32;
+@inline const variancePlace: usize = 48;
+@inline const minimumPlace: usize = 64;
+@inline const maximumPlace: usize = 80;
+@inline const noiseUnitPlace: usize = 96;
+@inline const deviateUnitPlace: usize = 112;
+@inline const tailPlace: usize = 128;
+@inline const fractionPlace: usize = 144;
+@inline const stepPlace: usize = 160;
+@inline const octavePlace: usize = 176;
+
 let isNoisy: bool = false;
-let varianceFactor: f64 = 0;
-let minimumCode: f64 = 0;
-let maximumCode: f64 = 0;
 let seed: u32 = 0;
 let stream: u32 = 0;
 
@@ -109,9 +127,18 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   seed = chipSeed;
   stream = noiseStream;
   isNoisy = factor > 0;
-  varianceFactor = factor;
-  minimumCode = minimum;
-  maximumCode = maximum;
+  v128.store(constants, i64x2.splat(i64.MIN_VALUE), signBit);
+  v128.store(constants, f64x2.splat(half), halfPlace);
+  v128.store(constants, f64x2.splat(6755399441055744.0), biasPlace);
+  v128.store(constants, f64x2.splat(factor), variancePlace);
+  v128.store(constants, f64x2.splat(minimum), minimumPlace);
+  v128.store(constants, f64x2.splat(maximum), maximumPlace);
+  v128.store(constants, f64x2.splat(256), noiseUnitPlace);
+  v128.store(constants, f64x2.splat(1.0 / 32768.0), deviateUnitPlace);
+  v128.store(constants, i32x4.splat(0x7fffffff), tailPlace);
+  v128.store(constants, i32x4.splat(4095), fractionPlace);
+  v128.store(constants, i32x4.splat(1023), stepPlace);
+  v128.store(constants, i32x4.splat(127 << 5), octavePlace);
   for (let round: u32 = 0; round < 7; round++) {
     v128.store(roundKeys + (round << 5), i32x4.splat(chipSeed + round * 0x9e3779b9));
     v128.store(roundKeys + (round << 5), i32x4.splat(noiseStream + round * 0xbb67ae85), 16);
@@ -121,10 +148,15 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   }
 }
 
+/** memory.fill is a call out of the kernel; these are a few stores. Up to 15 bytes past the end are cleared too. */
+@inline function clear(at: usize, bytes: usize): void {
+  for (const end = at + bytes; at < end; at += 16) v128.store(at, i32x4.splat(0));
+}
+
 /** To the nearest integer, halves away from zero. */
 @inline function rounded(value: v128): v128 {
-  const sign = v128.and(value, i64x2.splat(i64.MIN_VALUE));
-  return f64x2.trunc(f64x2.add(value, v128.or(sign, f64x2.splat(half))));
+  const sign = v128.and(value, v128.load(constants, signBit));
+  return f64x2.trunc(f64x2.add(value, v128.or(sign, v128.load(constants, halfPlace))));
 }
 
 @inline function lowDoubles(integers: v128): v128 {
@@ -135,9 +167,12 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   return f64x2.convert_low_i32x4_s(v128.shuffle<i64>(integers, integers, 1, 1));
 }
 
-/** Four int32 from two pairs of doubles that are integers; wraps as a store to an int32 does. */
+/**
+ * Four int32 from two pairs of doubles that are integers below 2^51: 1.5 · 2^52 on top of one leaves its low 32 bits in the low half of the
+ * double. It wraps as a store to an int32 does.
+ */
 @inline function integers(low: v128, high: v128): v128 {
-  const bias = f64x2.splat(integerBias);
+  const bias = v128.load(constants, biasPlace);
   return v128.shuffle<i32>(f64x2.add(low, bias), f64x2.add(high, bias), 0, 2, 4, 6);
 }
 
@@ -213,38 +248,38 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
  * the next twelve. Clearing the bit below those (and others below it) keeps the conversion from rounding up into them.
  */
 @inline function deviates(words: v128): v128 {
-  const tails = v128.and(words, i32x4.splat(0x7fffffff));
+  const tails = v128.and(words, v128.load(constants, tailPlace));
   const floats = f32x4.convert_i32x4_s(v128.andnot(tails, i32x4.shr_u(tails, 18)));
-  const segments = i32x4.max_s(i32x4.sub(i32x4.shr_u(floats, 18), i32x4.splat(127 << 5)), i32x4.splat(0));
-  const fractions = v128.and(i32x4.shr_u(floats, 6), i32x4.splat(4095));
+  const segments = i32x4.max_s(i32x4.sub(i32x4.shr_u(floats, 18), v128.load(constants, octavePlace)), i32x4.splat(0));
+  const fractions = v128.and(i32x4.shr_u(floats, 6), v128.load(constants, fractionPlace));
   const first = i64x2.extract_lane(segments, 0);
   const last = i64x2.extract_lane(segments, 1);
   let entries = v128.load32_zero(quantileTable + (<usize>(<u32>first) << 2));
   entries = v128.load_lane<i32>(quantileTable + (<usize>(first >>> 32) << 2), entries, 1);
   entries = v128.load_lane<i32>(quantileTable + (<usize>(<u32>last) << 2), entries, 2);
   entries = v128.load_lane<i32>(quantileTable + (<usize>(last >>> 32) << 2), entries, 3);
-  const steps = i32x4.dot_i16x8_s(v128.and(entries, i32x4.splat(1023)), fractions);
+  const steps = i32x4.dot_i16x8_s(v128.and(entries, v128.load(constants, stepPlace)), fractions);
   const sizes = i32x4.sub(i32x4.shr_u(entries, 10), i32x4.shr_u(steps, 12));
   const signs = i32x4.shr_s(words, 31);
   return i32x4.sub(v128.xor(sizes, signs), signs);
 }
 
 @inline function noiseOf(variances: v128, normals: v128): v128 {
-  const sigmas = f64x2.floor(f64x2.sqrt(f64x2.mul(variances, f64x2.splat(varianceFactor))));
-  return rounded(f64x2.mul(f64x2.mul(sigmas, normals), f64x2.splat(1.0 / 32768.0)));
+  const sigmas = f64x2.floor(f64x2.sqrt(f64x2.mul(variances, v128.load(constants, variancePlace))));
+  return rounded(f64x2.mul(f64x2.mul(sigmas, normals), v128.load(constants, deviateUnitPlace)));
 }
 
 @inline function codesOf(sums: v128, noise: v128, gains: usize, offsets: usize): v128 {
-  const scaled = f64x2.mul(f64x2.add(f64x2.mul(sums, f64x2.splat(256)), noise), v128.load(gains));
+  const scaled = f64x2.mul(f64x2.add(f64x2.mul(sums, v128.load(constants, noiseUnitPlace)), noise), v128.load(gains));
   return f64x2.add(rounded(scaled), v128.load(offsets));
 }
 
 @inline function clamped(codes: v128): v128 {
-  return f64x2.pmin(f64x2.splat(maximumCode), f64x2.pmax(f64x2.splat(minimumCode), codes));
+  return f64x2.pmin(v128.load(constants, maximumPlace), f64x2.pmax(v128.load(constants, minimumPlace), codes));
 }
 
 @inline function aboveTop(codes: v128): i32 {
-  return popcnt(i64x2.bitmask(f64x2.gt(codes, f64x2.splat(maximumCode))));
+  return popcnt(i64x2.bitmask(f64x2.gt(codes, v128.load(constants, maximumPlace))));
 }
 
 let saturated: i32 = 0;
@@ -323,6 +358,62 @@ export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives
   layer.energyFemtojoules += layer.driveFemtojoules + Math.floor(sum * layer.unitFemtojoules + half);
 }
 
+/** One bit a code and plane. What is read past the end of a row belongs to no window of it. */
+function markPlanes(layer: Layer): void {
+  let codes = layer.input;
+  const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
+  for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
+    const bits = layer.bits + <usize>row * layer.bitRowBytes;
+    for (let index: usize = 0; index < <usize>layer.rowCodes; index += 8) {
+      const eight = v128.load(codes + (index << 1));
+      for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+        store<u8>(bits + plane * planeBytes + (index >> 3), i16x8.bitmask(i16x8.shl(eight, 15 - <i32>plane)));
+      }
+    }
+  }
+}
+
+/** One bit a pair of codes that are not both 0. */
+function markPairs(layer: Layer): void {
+  let codes = layer.input;
+  for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
+    const bits = layer.bits + <usize>row * layer.bitRowBytes;
+    for (let index: usize = 0; index < <usize>layer.rowCodes; index += 16) {
+      const low = i32x4.ne(v128.load(codes + (index << 1)), i32x4.splat(0));
+      const high = i32x4.ne(v128.load(codes + (index << 1), 16), i32x4.splat(0));
+      store<u8>(bits + (index >> 4), i32x4.bitmask(low) | (i32x4.bitmask(high) << 4));
+    }
+  }
+}
+
+/** The next bits of a row, 32 or as many as are left of a span. */
+@inline function nextBits(bits: usize, first: i32, left: i32): u32 {
+  const word = <u32>(load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7));
+  return left < 32 ? word & ((1 << left) - 1) : word;
+}
+
+/** Lists the driven rows of the only tile, plane by plane. */
+function listRows(layer: Layer, bits: usize, firstBit: i32): void {
+  const rowOffsets = layer.rowOffsets;
+  const spanLength = layer.spanLength;
+  const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
+  for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+    const rows = layer.drivenRows + (plane << 11);
+    let next = rows;
+    let spanOffsets = rowOffsets;
+    let row = bits + plane * planeBytes;
+    for (let span = 0; span < layer.spanCount; span++, row += layer.bitRowBytes, spanOffsets += <usize>spanLength << 2) {
+      for (let index = 0; index < spanLength; index += 32) {
+        const offsets = spanOffsets + (<usize>index << 2);
+        for (let word = nextBits(row, firstBit + index, spanLength - index); word != 0; word &= word - 1, next += 4) {
+          store<u32>(next, load<u32>(offsets + (<usize>ctz(word) << 2)));
+        }
+      }
+    }
+    store<i32>(layer.drivenCounts + (plane << 2), <i32>((next - rows) >> 2));
+  }
+}
+
 /** Bits of the codes that are not 0 among the `left` next ones of a span, eight at most. */
 @inline function drivenCodes(codes: v128, left: i32): i32 {
   const mask = i16x8.bitmask(i16x8.ne(codes, i16x8.splat(0)));
@@ -336,7 +427,7 @@ function gatherRows(layer: Layer, window: usize): void {
   const drivenRows = layer.drivenRows;
   const drivenCounts = layer.drivenCounts;
   const spanLength = layer.spanLength;
-  memory.fill(drivenCounts, 0, <usize>layer.tileCount << 4);
+  clear(drivenCounts, <usize>layer.tileCount << 4);
   let row = 0;
   for (let span = 0; span < layer.spanCount; span++, window += layer.spanBytes) {
     for (let index = 0; index < spanLength; index += 8) {
@@ -360,9 +451,10 @@ function gatherRows(layer: Layer, window: usize): void {
 }
 
 /** One position bit-serially: every tile and plane with a driven row is converted. */
-function convertPosition(layer: Layer, window: usize, inferenceNumber: u32, timestep: i32, position: u32): bool {
-  gatherRows(layer, window);
-  memory.fill(layer.sums, 0, <usize>(layer.lineCount + 15) >> 4 << 6);
+function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32, inferenceNumber: u32, timestep: i32, position: u32): bool {
+  if (layer.tileCount == 1) listRows(layer, bits, firstBit);
+  else gatherRows(layer, window);
+  clear(layer.sums, <usize>(layer.lineCount + 15) >> 4 << 6);
   let isDriven = false;
   for (let index = 0; index < layer.tileCount; index++) {
     const tile = changetype<Tile>(layer.tiles + <usize>index * offsetof<Tile>());
@@ -400,38 +492,36 @@ function subtractLines(layer: Layer): void {
 }
 
 /** Lists the pairs of rows of a window of which one is driven; books what bit-serial conversion would take. Returns the end of the list. */
-function gatherPairs(layer: Layer, window: usize): usize {
-  const spanLength = layer.spanLength;
+function gatherPairs(layer: Layer, window: usize, bits: usize, firstBit: i32): usize {
+  const spanPairs = layer.spanLength >> 1;
   const isOneTile = layer.tileCount == 1;
   const rowBytes = <usize>((layer.outputs + 15) & ~15) << 2;
   let pair = layer.pairs;
-  let row = 0;
+  let differences = layer.differences;
+  let rowSums = layer.rowSums;
   let sums = i32x4.splat(0);
   let planes: u32 = 0;
-  for (let span = 0; span < layer.spanCount; span++, window += layer.spanBytes) {
-    for (let index = 0; index < spanLength; index += 8) {
-      const codes = window + (<usize>index << 1);
-      let mask = i32x4.bitmask(i32x4.ne(v128.load(codes), i32x4.splat(0)));
-      const left = (spanLength - index) >> 1;
-      if (left < 4) mask &= (1 << left) - 1;
-      for (; mask != 0; mask &= mask - 1) {
-        const bit = ctz(mask);
-        const both = load<u32>(codes + (<usize>bit << 2));
-        const first = <usize>(row + index + (bit << 1));
-        store<u32>(pair, <u32>(layer.differences + (first >> 1) * rowBytes));
+  for (let span = 0; span < layer.spanCount; span++, window += layer.spanBytes, bits += layer.bitRowBytes) {
+    for (let index = 0; index < spanPairs; index += 32) {
+      for (let word = nextBits(bits, firstBit + index, spanPairs - index); word != 0; word &= word - 1) {
+        const at = <usize>(index + ctz(word));
+        const both = load<u32>(window + (at << 2));
+        store<u32>(pair, <u32>(differences + at * rowBytes));
         store<u32>(pair, both, 4);
         pair += 8;
         if (isOneTile) {
-          sums = planeSum(sums, layer.rowSums + (first << 2), both & 15);
-          sums = planeSum(sums, layer.rowSums + (first << 2) + 4, both >> 16);
+          sums = planeSum(sums, rowSums + (at << 3), both & 15);
+          sums = planeSum(sums, rowSums + (at << 3) + 4, both >> 16);
           planes |= both | (both >> 16);
         } else {
-          addToTile(layer, first, both & 15);
-          addToTile(layer, first + 1, both >> 16);
+          const row = ((rowSums - layer.rowSums) >> 2) + (at << 1);
+          addToTile(layer, row, both & 15);
+          addToTile(layer, row + 1, both >> 16);
         }
       }
     }
-    row += spanLength;
+    differences += <usize>spanPairs * rowBytes;
+    rowSums += <usize>spanPairs << 3;
   }
   if (isOneTile) {
     v128.store(layer.planeSums, sums);
@@ -475,12 +565,12 @@ function addPairs(pair: usize, end: usize, column: usize, sums: usize): void {
 }
 
 /** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
-function addPosition(layer: Layer, window: usize): bool {
+function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): bool {
   if (layer.tileCount > 1) {
-    memory.fill(layer.planeSums, 0, <usize>layer.tileCount << 4);
-    memory.fill(layer.drivenPlanes, 0, <usize>layer.tileCount << 2);
+    clear(layer.planeSums, <usize>layer.tileCount << 4);
+    clear(layer.drivenPlanes, <usize>layer.tileCount << 2);
   }
-  const end = gatherPairs(layer, window);
+  const end = gatherPairs(layer, window, bits, firstBit);
   if (end == layer.pairs) return false;
   bookPlanes(layer);
   const bytes = <usize>layer.outputs << 2;
@@ -501,7 +591,7 @@ function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
 @inline function stepped(membranes: v128, currents: v128, leak: v128, slope: v128): v128 {
   const kept = rounded(f64x2.mul(membranes, leak));
   const sum = f64x2.pmin(f64x2.splat(2147483647), f64x2.pmax(f64x2.splat(-2147483648), f64x2.add(kept, currents)));
-  return rounded(f64x2.mul(sum, v128.bitselect(slope, f64x2.splat(1), f64x2.lt(sum, f64x2.splat(0)))));
+  return v128.bitselect(rounded(f64x2.mul(sum, slope)), sum, f64x2.lt(sum, f64x2.splat(0)));
 }
 
 /** One timestep of all neurons. Whoever fired is above the threshold still, so that needs no place of its own. */
@@ -558,16 +648,20 @@ export function stepLayer(layer: Layer, inferenceNumber: u32, timestep: i32): vo
   const isExact = layer.differences != 0;
   const sums = isExact ? layer.sums : layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
   const positionBytes = <usize>layer.neuronStride << 2;
+  if (isExact) markPairs(layer);
+  else markPlanes(layer);
+  const stepBits = isExact ? layer.stepCodes >> 1 : layer.stepCodes;
   let currents = layer.currents;
   let position: u32 = 0;
   for (let row = 0; row < layer.positionRows; row++) {
+    const bits = layer.bits + <usize>(row * layer.stepRows) * layer.bitRowBytes;
     let window = layer.input + <usize>row * layer.positionRowBytes;
     for (let column = 0; column < layer.positionColumns; column++, position++, window += layer.positionColumnBytes, currents += positionBytes) {
       let isDriven = false;
-      if (isExact) isDriven = addPosition(layer, window);
-      else isDriven = convertPosition(layer, window, inferenceNumber, timestep, position);
+      if (isExact) isDriven = addPosition(layer, window, bits, column * stepBits);
+      else isDriven = convertPosition(layer, window, bits, column * stepBits, inferenceNumber, timestep, position);
       if (isDriven) storeCurrents(layer, sums, currents);
-      else memory.fill(currents, 0, positionBytes);
+      else clear(currents, positionBytes);
     }
   }
   fire(layer);
