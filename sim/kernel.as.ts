@@ -39,10 +39,9 @@
   rowCodes: i32;
   stepRows: i32;
   stepCodes: i32;
-  /** Of each code of a window: its row's place in a block (u32), its tile (u8), and the sum of the row's codes (u32). */
+  /** Of each code of a window: its row's place in a block (u32) and its tile (u8). */
   rowOffsets: usize;
   rowTiles: usize;
-  rowSums: usize;
   tileCount: i32;
   tiles: usize;
   driveBits: i32;
@@ -50,8 +49,11 @@
   /** Driven rows, 512 to each tile and plane, and how many there are. */
   drivenRows: usize;
   drivenCounts: usize;
-  /** Exact layers: differences of two rows side by side, int16, and the driven pairs of rows of a window; otherwise 0. */
-  differences: usize;
+  /** Exact layers, otherwise 0: what is known of each pair of rows, its address, and of a window the addresses of those that are driven. */
+  pairInfos: usize;
+  pairTable: usize;
+  places: usize;
+  /** Address of its differences and drive codes of each driven pair. */
   pairs: usize;
   /** Exact layers: sums of codes and which planes are driven, tile by tile. */
   planeSums: usize;
@@ -85,6 +87,8 @@
 }
 
 const half: f64 = 0.5;
+/** Of 64 bits that are loaded, those that are there however the first one lies in its byte, rounded down. */
+const bitsPerLoad: i32 = 56;
 
 /** Packed quantiles: 2^10 · quantile + step to the next, 32 segments to each of 31 octaves. */
 const quantileTable = memory.data(31 * 32 * 4, 16);
@@ -386,31 +390,44 @@ function markPairs(layer: Layer): void {
   }
 }
 
-/** The next bits of a row, 32 or as many as are left of a span. */
-@inline function nextBits(bits: usize, first: i32, left: i32): u32 {
-  const word = <u32>(load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7));
-  return left < 32 ? word & ((1 << left) - 1) : word;
+/** Appends what `table` says of each bit that is set. */
+@inline function append(word: u64, table: usize, next: usize): usize {
+  for (; word != 0; word &= word - 1, next += 4) store<u32>(next, load<u32>(table + (<usize>ctz(word) << 2)));
+  return next;
+}
+
+/**
+ * Lists what is driven of a window: of each bit that is set the entry of `table`, which goes span by span. Spans that fit one word are gathered
+ * in it, because every loop that ends costs a mispredicted branch. @returns the end of the list
+ */
+function listDriven(layer: Layer, bits: usize, firstBit: i32, spanBits: i32, table: usize, next: usize): usize {
+  let word: u64 = 0;
+  let filled = 0;
+  for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
+    for (let index = 0; index < spanBits; index += bitsPerLoad) {
+      const count = min(spanBits - index, bitsPerLoad);
+      const first = firstBit + index;
+      const piece = (load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7)) & ((<u64>1 << <u64>count) - 1);
+      if (filled + count > 64) {
+        next = append(word, table, next);
+        table += <usize>filled << 2;
+        word = 0;
+        filled = 0;
+      }
+      word |= piece << <u64>filled;
+      filled += count;
+    }
+  }
+  return append(word, table, next);
 }
 
 /** Lists the driven rows of the only tile, plane by plane. */
 function listRows(layer: Layer, bits: usize, firstBit: i32): void {
-  const rowOffsets = layer.rowOffsets;
-  const spanLength = layer.spanLength;
   const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
   for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
     const rows = layer.drivenRows + (plane << 11);
-    let next = rows;
-    let spanOffsets = rowOffsets;
-    let row = bits + plane * planeBytes;
-    for (let span = 0; span < layer.spanCount; span++, row += layer.bitRowBytes, spanOffsets += <usize>spanLength << 2) {
-      for (let index = 0; index < spanLength; index += 32) {
-        const offsets = spanOffsets + (<usize>index << 2);
-        for (let word = nextBits(row, firstBit + index, spanLength - index); word != 0; word &= word - 1, next += 4) {
-          store<u32>(next, load<u32>(offsets + (<usize>ctz(word) << 2)));
-        }
-      }
-    }
-    store<i32>(layer.drivenCounts + (plane << 2), <i32>((next - rows) >> 2));
+    const end = listDriven(layer, bits + plane * planeBytes, firstBit, layer.spanLength, layer.rowOffsets, rows);
+    store<i32>(layer.drivenCounts + (plane << 2), <i32>((end - rows) >> 2));
   }
 }
 
@@ -491,50 +508,56 @@ function subtractLines(layer: Layer): void {
   return i32x4.add(sums, v128.and(v128.load32_splat(rowSums), v128.load(planeMasks + (<usize>code << 4))));
 }
 
-/** Lists the pairs of rows of a window of which one is driven; books what bit-serial conversion would take. Returns the end of the list. */
-function gatherPairs(layer: Layer, window: usize, bits: usize, firstBit: i32): usize {
-  const spanPairs = layer.spanLength >> 1;
-  const isOneTile = layer.tileCount == 1;
-  const rowBytes = <usize>((layer.outputs + 15) & ~15) << 2;
-  let pair = layer.pairs;
-  let differences = layer.differences;
-  let rowSums = layer.rowSums;
-  let sums = i32x4.splat(0);
-  let planes: u32 = 0;
-  for (let span = 0; span < layer.spanCount; span++, window += layer.spanBytes, bits += layer.bitRowBytes) {
-    for (let index = 0; index < spanPairs; index += 32) {
-      for (let word = nextBits(bits, firstBit + index, spanPairs - index); word != 0; word &= word - 1) {
-        const at = <usize>(index + ctz(word));
-        const both = load<u32>(window + (at << 2));
-        store<u32>(pair, <u32>(differences + at * rowBytes));
-        store<u32>(pair, both, 4);
-        pair += 8;
-        if (isOneTile) {
-          sums = planeSum(sums, rowSums + (at << 3), both & 15);
-          sums = planeSum(sums, rowSums + (at << 3) + 4, both >> 16);
-          planes |= both | (both >> 16);
-        } else {
-          const row = ((rowSums - layer.rowSums) >> 2) + (at << 1);
-          addToTile(layer, row, both & 15);
-          addToTile(layer, row + 1, both >> 16);
-        }
-      }
-    }
-    differences += <usize>spanPairs * rowBytes;
-    rowSums += <usize>spanPairs << 3;
-  }
-  if (isOneTile) {
-    v128.store(layer.planeSums, sums);
-    store<u32>(layer.drivenPlanes, planes & 15);
-  }
-  return pair;
+/** A pair of rows of an exact layer. */
+@unmanaged class Pair {
+  /** Sums of the codes of both rows. */
+  firstSum: u32;
+  secondSum: u32;
+  /** Where its drive codes lie in a window. */
+  codes: u32;
+  /** Address of its differences. */
+  differences: u32;
 }
 
-function addToTile(layer: Layer, row: usize, code: u32): void {
-  const tile = <usize>load<u8>(layer.rowTiles + row);
+/** Looks up the codes of the driven pairs of the only tile, and adds up what bit-serial conversion would take. */
+function gatherPairs(layer: Layer, window: usize, end: usize): void {
+  let sums = i32x4.splat(0);
+  let planes: u32 = 0;
+  let place = layer.places;
+  for (let item = layer.pairs; item < end; item += 8, place += 4) {
+    const pair = changetype<Pair>(<usize>load<u32>(place));
+    const both = load<u32>(window + pair.codes);
+    store<u32>(item, pair.differences);
+    store<u32>(item, both, 4);
+    sums = planeSum(sums, changetype<usize>(pair), both & 15);
+    sums = planeSum(sums, changetype<usize>(pair) + 4, both >> 16);
+    planes |= both | (both >> 16);
+  }
+  v128.store(layer.planeSums, sums);
+  store<u32>(layer.drivenPlanes, planes & 15);
+}
+
+/** The same where rows of a pair may lie on different tiles. */
+function gatherTilePairs(layer: Layer, window: usize, end: usize): void {
+  clear(layer.planeSums, <usize>layer.tileCount << 4);
+  clear(layer.drivenPlanes, <usize>layer.tileCount << 2);
+  let place = layer.places;
+  for (let item = layer.pairs; item < end; item += 8, place += 4) {
+    const pair = changetype<Pair>(<usize>load<u32>(place));
+    const both = load<u32>(window + pair.codes);
+    store<u32>(item, pair.differences);
+    store<u32>(item, both, 4);
+    const rowTile = layer.rowTiles + ((changetype<usize>(pair) - layer.pairInfos) >> 3);
+    addToTile(layer, rowTile, changetype<usize>(pair), both & 15);
+    addToTile(layer, rowTile + 1, changetype<usize>(pair) + 4, both >> 16);
+  }
+}
+
+function addToTile(layer: Layer, rowTile: usize, rowSum: usize, code: u32): void {
+  const tile = <usize>load<u8>(rowTile);
   const sums = layer.planeSums + (tile << 4);
   const planes = layer.drivenPlanes + (tile << 2);
-  v128.store(sums, planeSum(v128.load(sums), layer.rowSums + (row << 2), code));
+  v128.store(sums, planeSum(v128.load(sums), rowSum, code));
   store<u32>(planes, load<u32>(planes) | code);
 }
 
@@ -547,8 +570,23 @@ function bookPlanes(layer: Layer): void {
   }
 }
 
-/** 16 outputs: the differences of the driven pairs of rows by their drive codes. */
-function addPairs(pair: usize, end: usize, column: usize, sums: usize): void {
+/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. Its like below take more outputs at once. */
+function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0);
+  for (; pair < end; pair += 8) {
+    const row = <usize>load<u32>(pair) + column;
+    const codes = v128.load32_splat(pair, 4);
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+}
+
+/** 16 outputs. */
+function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
     const row = <usize>load<u32>(pair) + column;
@@ -564,17 +602,45 @@ function addPairs(pair: usize, end: usize, column: usize, sums: usize): void {
   v128.store(sums, s3, 48);
 }
 
+/** 32 outputs. */
+function addPairs32(pair: usize, end: usize, column: usize, sums: usize): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
+  let s4 = i32x4.splat(0), s5 = i32x4.splat(0), s6 = i32x4.splat(0), s7 = i32x4.splat(0);
+  for (; pair < end; pair += 8) {
+    const row = <usize>load<u32>(pair) + column;
+    const codes = v128.load32_splat(pair, 4);
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
+    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(codes, v128.load(row, 48)));
+    s4 = i32x4.add(s4, i32x4.dot_i16x8_s(codes, v128.load(row, 64)));
+    s5 = i32x4.add(s5, i32x4.dot_i16x8_s(codes, v128.load(row, 80)));
+    s6 = i32x4.add(s6, i32x4.dot_i16x8_s(codes, v128.load(row, 96)));
+    s7 = i32x4.add(s7, i32x4.dot_i16x8_s(codes, v128.load(row, 112)));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
+  v128.store(sums, s4, 64);
+  v128.store(sums, s5, 80);
+  v128.store(sums, s6, 96);
+  v128.store(sums, s7, 112);
+}
+
 /** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
 function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): bool {
-  if (layer.tileCount > 1) {
-    clear(layer.planeSums, <usize>layer.tileCount << 4);
-    clear(layer.drivenPlanes, <usize>layer.tileCount << 2);
-  }
-  const end = gatherPairs(layer, window, bits, firstBit);
-  if (end == layer.pairs) return false;
+  const placeEnd = listDriven(layer, bits, firstBit, layer.spanLength >> 1, layer.pairTable, layer.places);
+  if (placeEnd == layer.places) return false;
+  const end = layer.pairs + ((placeEnd - layer.places) << 1);
+  if (layer.tileCount == 1) gatherPairs(layer, window, end);
+  else gatherTilePairs(layer, window, end);
   bookPlanes(layer);
   const bytes = <usize>layer.outputs << 2;
-  for (let column: usize = 0; column < bytes; column += 64) addPairs(layer.pairs, end, column, layer.sums + column);
+  let column: usize = 0;
+  for (; column + 64 < bytes; column += 128) addPairs32(layer.pairs, end, column, layer.sums + column);
+  if (column + 48 < bytes) addPairs16(layer.pairs, end, column, layer.sums + column);
+  else if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
   return true;
 }
 
@@ -645,7 +711,7 @@ function pool(layer: Layer): void {
 export function stepLayer(layer: Layer, inferenceNumber: u32, timestep: i32): void {
   layer.drives = 0;
   layer.saturations = 0;
-  const isExact = layer.differences != 0;
+  const isExact = layer.pairInfos != 0;
   const sums = isExact ? layer.sums : layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
   const positionBytes = <usize>layer.neuronStride << 2;
   if (isExact) markPairs(layer);
