@@ -10,6 +10,7 @@ import { Chip } from '../chip.js';
 import { firmwares } from '../firmware.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
 import { readChipFile, writeChipFile } from './chip-file.js';
+import { readKernel } from './kernel-file.js';
 import { listenPty } from './listen-pty.js';
 import { listenTcp } from './listen-tcp.js';
 import { readSnapshotFile } from './snapshot-file.js';
@@ -108,6 +109,7 @@ function makeBoard(values: Values): Board {
     sha256: (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()),
     pace: oneOf('pace', values.pace, 'none', 'real'),
     firmware: firmwares[oneOf('firmware', values.firmware, ...firmwareNames)],
+    kernel: readKernel(),
     ...(chipFile !== undefined && { persist: (changed: Chip) => writeChipFile(chipFile, changed) }),
   });
 }
