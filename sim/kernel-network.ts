@@ -7,7 +7,8 @@ import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './netwo
 const layerStructure = structure(
   [
     'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
-    'rowOffsets', 'rowTiles', 'rowSums', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'differences', 'pairs',
+    'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes',
+    'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'pairInfos', 'pairTable', 'places', 'pairs',
     'planeSums', 'drivenPlanes', 'sums', 'slotOffsets', 'outputs', 'neuronStride', 'currents', 'membranes', 'spikes', 'threshold', 'poolSize',
     'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
@@ -32,10 +33,15 @@ interface Shape {
 }
 
 const bytesPerCode = 2;
+const pairBytes = 16;
 const planeLimit = 4;
 /** Rows of a tile in one plane, and of all planes. */
 const drivenRowsBytes = 512 * 4 * planeLimit;
+/** Bits are read eight bytes at a time. */
+const bitSlackBytes = 9;
 const maximumInt32 = 2 ** 31 - 1;
+/** Outputs are summed 32 at a time. */
+const evenBlocksOf = (outputs: number) => (outputs + 31) & ~31;
 const evenOf = (count: number) => (count + 1) & ~1;
 const factorOf = ({ multiplier, shift }: { multiplier: number; shift: number }) => multiplier * 2 ** -shift;
 
@@ -115,6 +121,10 @@ class KernelLayer {
     this.at = space.take(layerStructure.sizeBytes);
     const cells = tiles.map(({ firstBitLine, inputCount, plusLines, minusLines }) =>
       macro.tile({ firstBitLine, bitLineCount: inputCount, sourceLines: [...plusLines, ...minusLines] }));
+    // A linear layer sees its input as one row.
+    const bitRows = isLinear ? 1 : fed.height + 2 * padding;
+    const rowCodes = (isLinear ? fed.height : 1) * width * codeStride;
+    const bitRowBytes = (rowCodes >> 3) + bitSlackBytes;
     const { settingsOfDrives } = this;
     space.write(this.at, layerStructure, {
       positionRows: outputHeight, positionColumns: outputWidth,
@@ -123,6 +133,7 @@ class KernelLayer {
       spanCount: isLinear ? 1 : kernel,
       spanLength: isLinear ? this.places.length : kernel * codeStride,
       spanBytes: this.inputRowBytes,
+      bits: space.take(planeLimit * bitRows * bitRowBytes), bitRows, bitRowBytes, rowCodes, stepRows: stride, stepCodes: stride * codeStride,
       tileCount: tiles.length, driveBits, lineCount: this.lineCount, outputs: outputChannels,
       neuronStride, currents: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
       threshold: isFiring ? neuron.threshold : maximumInt32,
@@ -130,7 +141,7 @@ class KernelLayer {
       currentFactor: factorOf(current),
       leakFactor: isFiring ? factorOf(neuron.leak) : 1,
       slopeFactor: factorOf(neuron.negativeSlope),
-      sums: space.take((slotCountOf(this.lineCount) + slotCountOf(outputChannels)) * 4),
+      sums: space.take((slotCountOf(this.lineCount) + evenBlocksOf(outputChannels)) * 4),
       ...settingsOfDrives,
     });
     if (!this.placeDifferences(cells)) this.placeTiles(cells, firstTile);
@@ -179,17 +190,25 @@ class KernelLayer {
     const isSmall = differences.every((row) => row.every((difference) => Math.abs(difference) < 2 ** 15));
     const sumOf = (codes: Int32Array) => codes.reduce((sum, code) => sum + code, 0);
     if (!isSmall || cells.some(({ codes }) => sumOf(codes) >= 2 ** 32)) return false;
-    const rowShorts = slotCountOf(outputs);
-    const at = space.take(rows.length * rowShorts * 2);
-    const words = space.shorts(at, rows.length * rowShorts);
+    const rowShorts = evenBlocksOf(outputs);
+    const words = space.take(rows.length * rowShorts * 2);
+    const shorts = space.shorts(words, rows.length * rowShorts);
     differences.forEach((row, index) => {
       const first = (index >> 1) * rowShorts * 2 + (index & 1);
-      row.forEach((difference, output) => { words[first + output * 2] = difference; });
+      row.forEach((difference, output) => { shorts[first + output * 2] = difference; });
     });
-    const rowSums = space.take(rows.length * 4);
-    space.integers(rowSums, rows.length).set(rows.map(sumOf));
+    const pairCount = rows.length / 2;
+    const pairInfos = space.take(pairCount * pairBytes);
+    const spanLength = this.layer.kind === layerKinds.linear ? rows.length : rows.length / this.layer.kernel;
+    space.integers(pairInfos, pairCount * 4).set(Array.from({ length: pairCount }, (_, pair) => {
+      const inSpan = (2 * pair) % spanLength;
+      const codes = ((2 * pair - inSpan) / spanLength) * this.inputRowBytes + inSpan * bytesPerCode;
+      return [sumOf(rows[2 * pair]), sumOf(rows[2 * pair + 1]), codes, words + pair * rowShorts * 4];
+    }).flat());
+    const pairTable = space.take(pairCount * 4);
+    space.integers(pairTable, pairCount).set(Array.from({ length: pairCount }, (_, pair) => pairInfos + pair * pairBytes));
     space.write(this.at, layerStructure, {
-      differences: at, rowSums, rowTiles: this.placeRowTiles(), pairs: space.take(rows.length * 4),
+      pairInfos, pairTable, rowTiles: this.placeRowTiles(), places: space.take(pairCount * 4), pairs: space.take(pairCount * 8),
       planeSums: space.take(cells.length * planeLimit * 4), drivenPlanes: space.take(cells.length * 4),
     });
     return true;

@@ -31,10 +31,17 @@
   spanCount: i32;
   spanLength: i32;
   spanBytes: u32;
-  /** Of each code of a window: its row's place in a block (u32), its tile (u8), and the sum of the row's codes (u32). */
+  /** Which codes are driven, a bit each, row by row of the input: plane by plane; of exact layers, which pairs of codes are not both 0. */
+  bits: usize;
+  bitRows: i32;
+  bitRowBytes: u32;
+  /** Codes of a row of the input, and from a position to the next one in rows and codes. */
+  rowCodes: i32;
+  stepRows: i32;
+  stepCodes: i32;
+  /** Of each code of a window: its row's place in a block (u32) and its tile (u8). */
   rowOffsets: usize;
   rowTiles: usize;
-  rowSums: usize;
   tileCount: i32;
   tiles: usize;
   driveBits: i32;
@@ -42,8 +49,11 @@
   /** Driven rows, 512 to each tile and plane, and how many there are. */
   drivenRows: usize;
   drivenCounts: usize;
-  /** Exact layers: differences of two rows side by side, int16, and the driven pairs of rows of a window; otherwise 0. */
-  differences: usize;
+  /** Exact layers, otherwise 0: what is known of each pair of rows, its address, and of a window the addresses of those that are driven. */
+  pairInfos: usize;
+  pairTable: usize;
+  places: usize;
+  /** Address of its differences and drive codes of each driven pair. */
   pairs: usize;
   /** Exact layers: sums of codes and which planes are driven, tile by tile. */
   planeSums: usize;
@@ -77,8 +87,8 @@
 }
 
 const half: f64 = 0.5;
-/** 1.5 · 2^52: added to an integer of less than 2^51, it leaves its low 32 bits in the low half of the double. */
-const integerBias: f64 = 6755399441055744.0;
+/** Of 64 bits that are loaded, those that are there however the first one lies in its byte, rounded down. */
+const bitsPerLoad: i32 = 56;
 
 /** Packed quantiles: 2^10 · quantile + step to the next, 32 segments to each of 31 octaves. */
 const quantileTable = memory.data(31 * 32 * 4, 16);
@@ -86,6 +96,8 @@ const quantileTable = memory.data(31 * 32 * 4, 16);
 const roundKeys = memory.data(7 * 32, 16);
 /** Of each drive code: a mask of its bit planes in four lanes. */
 const planeMasks = memory.data(16 * 16, 16);
+/** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
+const constants = memory.data(12 * 16, 16);
 const blockSums = memory.data(64, 16);
 const blockVariances = memory.data(64, 16);
 const blockWords = memory.data(64, 16);
@@ -93,10 +105,20 @@ const blockWords = memory.data(64, 16);
 const multiplier0: u32 = 0xd2511f53;
 const multiplier1: u32 = 0xcd9e8d57;
 
+@inline const signBit: usize = 0;
+@inline const halfPlace: usize = 16;
+@inline const biasPlace: usize = 32;
+@inline const variancePlace: usize = 48;
+@inline const minimumPlace: usize = 64;
+@inline const maximumPlace: usize = 80;
+@inline const noiseUnitPlace: usize = 96;
+@inline const deviateUnitPlace: usize = 112;
+@inline const tailPlace: usize = 128;
+@inline const fractionPlace: usize = 144;
+@inline const stepPlace: usize = 160;
+@inline const octavePlace: usize = 176;
+
 let isNoisy: bool = false;
-let varianceFactor: f64 = 0;
-let minimumCode: f64 = 0;
-let maximumCode: f64 = 0;
 let seed: u32 = 0;
 let stream: u32 = 0;
 
@@ -109,9 +131,18 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   seed = chipSeed;
   stream = noiseStream;
   isNoisy = factor > 0;
-  varianceFactor = factor;
-  minimumCode = minimum;
-  maximumCode = maximum;
+  v128.store(constants, i64x2.splat(i64.MIN_VALUE), signBit);
+  v128.store(constants, f64x2.splat(half), halfPlace);
+  v128.store(constants, f64x2.splat(6755399441055744.0), biasPlace);
+  v128.store(constants, f64x2.splat(factor), variancePlace);
+  v128.store(constants, f64x2.splat(minimum), minimumPlace);
+  v128.store(constants, f64x2.splat(maximum), maximumPlace);
+  v128.store(constants, f64x2.splat(256), noiseUnitPlace);
+  v128.store(constants, f64x2.splat(1.0 / 32768.0), deviateUnitPlace);
+  v128.store(constants, i32x4.splat(0x7fffffff), tailPlace);
+  v128.store(constants, i32x4.splat(4095), fractionPlace);
+  v128.store(constants, i32x4.splat(1023), stepPlace);
+  v128.store(constants, i32x4.splat(127 << 5), octavePlace);
   for (let round: u32 = 0; round < 7; round++) {
     v128.store(roundKeys + (round << 5), i32x4.splat(chipSeed + round * 0x9e3779b9));
     v128.store(roundKeys + (round << 5), i32x4.splat(noiseStream + round * 0xbb67ae85), 16);
@@ -121,10 +152,15 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   }
 }
 
+/** memory.fill is a call out of the kernel; these are a few stores. Up to 15 bytes past the end are cleared too. */
+@inline function clear(at: usize, bytes: usize): void {
+  for (const end = at + bytes; at < end; at += 16) v128.store(at, i32x4.splat(0));
+}
+
 /** To the nearest integer, halves away from zero. */
 @inline function rounded(value: v128): v128 {
-  const sign = v128.and(value, i64x2.splat(i64.MIN_VALUE));
-  return f64x2.trunc(f64x2.add(value, v128.or(sign, f64x2.splat(half))));
+  const sign = v128.and(value, v128.load(constants, signBit));
+  return f64x2.trunc(f64x2.add(value, v128.or(sign, v128.load(constants, halfPlace))));
 }
 
 @inline function lowDoubles(integers: v128): v128 {
@@ -135,9 +171,12 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   return f64x2.convert_low_i32x4_s(v128.shuffle<i64>(integers, integers, 1, 1));
 }
 
-/** Four int32 from two pairs of doubles that are integers; wraps as a store to an int32 does. */
+/**
+ * Four int32 from two pairs of doubles that are integers below 2^51: 1.5 · 2^52 on top of one leaves its low 32 bits in the low half of the
+ * double. It wraps as a store to an int32 does.
+ */
 @inline function integers(low: v128, high: v128): v128 {
-  const bias = f64x2.splat(integerBias);
+  const bias = v128.load(constants, biasPlace);
   return v128.shuffle<i32>(f64x2.add(low, bias), f64x2.add(high, bias), 0, 2, 4, 6);
 }
 
@@ -213,38 +252,38 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
  * the next twelve. Clearing the bit below those (and others below it) keeps the conversion from rounding up into them.
  */
 @inline function deviates(words: v128): v128 {
-  const tails = v128.and(words, i32x4.splat(0x7fffffff));
+  const tails = v128.and(words, v128.load(constants, tailPlace));
   const floats = f32x4.convert_i32x4_s(v128.andnot(tails, i32x4.shr_u(tails, 18)));
-  const segments = i32x4.max_s(i32x4.sub(i32x4.shr_u(floats, 18), i32x4.splat(127 << 5)), i32x4.splat(0));
-  const fractions = v128.and(i32x4.shr_u(floats, 6), i32x4.splat(4095));
+  const segments = i32x4.max_s(i32x4.sub(i32x4.shr_u(floats, 18), v128.load(constants, octavePlace)), i32x4.splat(0));
+  const fractions = v128.and(i32x4.shr_u(floats, 6), v128.load(constants, fractionPlace));
   const first = i64x2.extract_lane(segments, 0);
   const last = i64x2.extract_lane(segments, 1);
   let entries = v128.load32_zero(quantileTable + (<usize>(<u32>first) << 2));
   entries = v128.load_lane<i32>(quantileTable + (<usize>(first >>> 32) << 2), entries, 1);
   entries = v128.load_lane<i32>(quantileTable + (<usize>(<u32>last) << 2), entries, 2);
   entries = v128.load_lane<i32>(quantileTable + (<usize>(last >>> 32) << 2), entries, 3);
-  const steps = i32x4.dot_i16x8_s(v128.and(entries, i32x4.splat(1023)), fractions);
+  const steps = i32x4.dot_i16x8_s(v128.and(entries, v128.load(constants, stepPlace)), fractions);
   const sizes = i32x4.sub(i32x4.shr_u(entries, 10), i32x4.shr_u(steps, 12));
   const signs = i32x4.shr_s(words, 31);
   return i32x4.sub(v128.xor(sizes, signs), signs);
 }
 
 @inline function noiseOf(variances: v128, normals: v128): v128 {
-  const sigmas = f64x2.floor(f64x2.sqrt(f64x2.mul(variances, f64x2.splat(varianceFactor))));
-  return rounded(f64x2.mul(f64x2.mul(sigmas, normals), f64x2.splat(1.0 / 32768.0)));
+  const sigmas = f64x2.floor(f64x2.sqrt(f64x2.mul(variances, v128.load(constants, variancePlace))));
+  return rounded(f64x2.mul(f64x2.mul(sigmas, normals), v128.load(constants, deviateUnitPlace)));
 }
 
 @inline function codesOf(sums: v128, noise: v128, gains: usize, offsets: usize): v128 {
-  const scaled = f64x2.mul(f64x2.add(f64x2.mul(sums, f64x2.splat(256)), noise), v128.load(gains));
+  const scaled = f64x2.mul(f64x2.add(f64x2.mul(sums, v128.load(constants, noiseUnitPlace)), noise), v128.load(gains));
   return f64x2.add(rounded(scaled), v128.load(offsets));
 }
 
 @inline function clamped(codes: v128): v128 {
-  return f64x2.pmin(f64x2.splat(maximumCode), f64x2.pmax(f64x2.splat(minimumCode), codes));
+  return f64x2.pmin(v128.load(constants, maximumPlace), f64x2.pmax(v128.load(constants, minimumPlace), codes));
 }
 
 @inline function aboveTop(codes: v128): i32 {
-  return popcnt(i64x2.bitmask(f64x2.gt(codes, f64x2.splat(maximumCode))));
+  return popcnt(i64x2.bitmask(f64x2.gt(codes, v128.load(constants, maximumPlace))));
 }
 
 let saturated: i32 = 0;
@@ -323,6 +362,75 @@ export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives
   layer.energyFemtojoules += layer.driveFemtojoules + Math.floor(sum * layer.unitFemtojoules + half);
 }
 
+/** One bit a code and plane. What is read past the end of a row belongs to no window of it. */
+function markPlanes(layer: Layer): void {
+  let codes = layer.input;
+  const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
+  for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
+    const bits = layer.bits + <usize>row * layer.bitRowBytes;
+    for (let index: usize = 0; index < <usize>layer.rowCodes; index += 8) {
+      const eight = v128.load(codes + (index << 1));
+      for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+        store<u8>(bits + plane * planeBytes + (index >> 3), i16x8.bitmask(i16x8.shl(eight, 15 - <i32>plane)));
+      }
+    }
+  }
+}
+
+/** One bit a pair of codes that are not both 0. */
+function markPairs(layer: Layer): void {
+  let codes = layer.input;
+  for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
+    const bits = layer.bits + <usize>row * layer.bitRowBytes;
+    for (let index: usize = 0; index < <usize>layer.rowCodes; index += 16) {
+      const low = i32x4.ne(v128.load(codes + (index << 1)), i32x4.splat(0));
+      const high = i32x4.ne(v128.load(codes + (index << 1), 16), i32x4.splat(0));
+      store<u8>(bits + (index >> 4), i32x4.bitmask(low) | (i32x4.bitmask(high) << 4));
+    }
+  }
+}
+
+/** Appends what `table` says of each bit that is set. */
+@inline function append(word: u64, table: usize, next: usize): usize {
+  for (; word != 0; word &= word - 1, next += 4) store<u32>(next, load<u32>(table + (<usize>ctz(word) << 2)));
+  return next;
+}
+
+/**
+ * Lists what is driven of a window: of each bit that is set the entry of `table`, which goes span by span. Spans that fit one word are gathered
+ * in it, because every loop that ends costs a mispredicted branch. @returns the end of the list
+ */
+function listDriven(layer: Layer, bits: usize, firstBit: i32, spanBits: i32, table: usize, next: usize): usize {
+  let word: u64 = 0;
+  let filled = 0;
+  for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
+    for (let index = 0; index < spanBits; index += bitsPerLoad) {
+      const count = min(spanBits - index, bitsPerLoad);
+      const first = firstBit + index;
+      const piece = (load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7)) & ((<u64>1 << <u64>count) - 1);
+      if (filled + count > 64) {
+        next = append(word, table, next);
+        table += <usize>filled << 2;
+        word = 0;
+        filled = 0;
+      }
+      word |= piece << <u64>filled;
+      filled += count;
+    }
+  }
+  return append(word, table, next);
+}
+
+/** Lists the driven rows of the only tile, plane by plane. */
+function listRows(layer: Layer, bits: usize, firstBit: i32): void {
+  const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
+  for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+    const rows = layer.drivenRows + (plane << 11);
+    const end = listDriven(layer, bits + plane * planeBytes, firstBit, layer.spanLength, layer.rowOffsets, rows);
+    store<i32>(layer.drivenCounts + (plane << 2), <i32>((end - rows) >> 2));
+  }
+}
+
 /** Bits of the codes that are not 0 among the `left` next ones of a span, eight at most. */
 @inline function drivenCodes(codes: v128, left: i32): i32 {
   const mask = i16x8.bitmask(i16x8.ne(codes, i16x8.splat(0)));
@@ -336,7 +444,7 @@ function gatherRows(layer: Layer, window: usize): void {
   const drivenRows = layer.drivenRows;
   const drivenCounts = layer.drivenCounts;
   const spanLength = layer.spanLength;
-  memory.fill(drivenCounts, 0, <usize>layer.tileCount << 4);
+  clear(drivenCounts, <usize>layer.tileCount << 4);
   let row = 0;
   for (let span = 0; span < layer.spanCount; span++, window += layer.spanBytes) {
     for (let index = 0; index < spanLength; index += 8) {
@@ -360,9 +468,10 @@ function gatherRows(layer: Layer, window: usize): void {
 }
 
 /** One position bit-serially: every tile and plane with a driven row is converted. */
-function convertPosition(layer: Layer, window: usize, inferenceNumber: u32, timestep: i32, position: u32): bool {
-  gatherRows(layer, window);
-  memory.fill(layer.sums, 0, <usize>(layer.lineCount + 15) >> 4 << 6);
+function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32, inferenceNumber: u32, timestep: i32, position: u32): bool {
+  if (layer.tileCount == 1) listRows(layer, bits, firstBit);
+  else gatherRows(layer, window);
+  clear(layer.sums, <usize>(layer.lineCount + 15) >> 4 << 6);
   let isDriven = false;
   for (let index = 0; index < layer.tileCount; index++) {
     const tile = changetype<Tile>(layer.tiles + <usize>index * offsetof<Tile>());
@@ -399,52 +508,56 @@ function subtractLines(layer: Layer): void {
   return i32x4.add(sums, v128.and(v128.load32_splat(rowSums), v128.load(planeMasks + (<usize>code << 4))));
 }
 
-/** Lists the pairs of rows of a window of which one is driven; books what bit-serial conversion would take. Returns the end of the list. */
-function gatherPairs(layer: Layer, window: usize): usize {
-  const spanLength = layer.spanLength;
-  const isOneTile = layer.tileCount == 1;
-  const rowBytes = <usize>((layer.outputs + 15) & ~15) << 2;
-  let pair = layer.pairs;
-  let row = 0;
-  let sums = i32x4.splat(0);
-  let planes: u32 = 0;
-  for (let span = 0; span < layer.spanCount; span++, window += layer.spanBytes) {
-    for (let index = 0; index < spanLength; index += 8) {
-      const codes = window + (<usize>index << 1);
-      let mask = i32x4.bitmask(i32x4.ne(v128.load(codes), i32x4.splat(0)));
-      const left = (spanLength - index) >> 1;
-      if (left < 4) mask &= (1 << left) - 1;
-      for (; mask != 0; mask &= mask - 1) {
-        const bit = ctz(mask);
-        const both = load<u32>(codes + (<usize>bit << 2));
-        const first = <usize>(row + index + (bit << 1));
-        store<u32>(pair, <u32>(layer.differences + (first >> 1) * rowBytes));
-        store<u32>(pair, both, 4);
-        pair += 8;
-        if (isOneTile) {
-          sums = planeSum(sums, layer.rowSums + (first << 2), both & 15);
-          sums = planeSum(sums, layer.rowSums + (first << 2) + 4, both >> 16);
-          planes |= both | (both >> 16);
-        } else {
-          addToTile(layer, first, both & 15);
-          addToTile(layer, first + 1, both >> 16);
-        }
-      }
-    }
-    row += spanLength;
-  }
-  if (isOneTile) {
-    v128.store(layer.planeSums, sums);
-    store<u32>(layer.drivenPlanes, planes & 15);
-  }
-  return pair;
+/** A pair of rows of an exact layer. */
+@unmanaged class Pair {
+  /** Sums of the codes of both rows. */
+  firstSum: u32;
+  secondSum: u32;
+  /** Where its drive codes lie in a window. */
+  codes: u32;
+  /** Address of its differences. */
+  differences: u32;
 }
 
-function addToTile(layer: Layer, row: usize, code: u32): void {
-  const tile = <usize>load<u8>(layer.rowTiles + row);
+/** Looks up the codes of the driven pairs of the only tile, and adds up what bit-serial conversion would take. */
+function gatherPairs(layer: Layer, window: usize, end: usize): void {
+  let sums = i32x4.splat(0);
+  let planes: u32 = 0;
+  let place = layer.places;
+  for (let item = layer.pairs; item < end; item += 8, place += 4) {
+    const pair = changetype<Pair>(<usize>load<u32>(place));
+    const both = load<u32>(window + pair.codes);
+    store<u32>(item, pair.differences);
+    store<u32>(item, both, 4);
+    sums = planeSum(sums, changetype<usize>(pair), both & 15);
+    sums = planeSum(sums, changetype<usize>(pair) + 4, both >> 16);
+    planes |= both | (both >> 16);
+  }
+  v128.store(layer.planeSums, sums);
+  store<u32>(layer.drivenPlanes, planes & 15);
+}
+
+/** The same where rows of a pair may lie on different tiles. */
+function gatherTilePairs(layer: Layer, window: usize, end: usize): void {
+  clear(layer.planeSums, <usize>layer.tileCount << 4);
+  clear(layer.drivenPlanes, <usize>layer.tileCount << 2);
+  let place = layer.places;
+  for (let item = layer.pairs; item < end; item += 8, place += 4) {
+    const pair = changetype<Pair>(<usize>load<u32>(place));
+    const both = load<u32>(window + pair.codes);
+    store<u32>(item, pair.differences);
+    store<u32>(item, both, 4);
+    const rowTile = layer.rowTiles + ((changetype<usize>(pair) - layer.pairInfos) >> 3);
+    addToTile(layer, rowTile, changetype<usize>(pair), both & 15);
+    addToTile(layer, rowTile + 1, changetype<usize>(pair) + 4, both >> 16);
+  }
+}
+
+function addToTile(layer: Layer, rowTile: usize, rowSum: usize, code: u32): void {
+  const tile = <usize>load<u8>(rowTile);
   const sums = layer.planeSums + (tile << 4);
   const planes = layer.drivenPlanes + (tile << 2);
-  v128.store(sums, planeSum(v128.load(sums), layer.rowSums + (row << 2), code));
+  v128.store(sums, planeSum(v128.load(sums), rowSum, code));
   store<u32>(planes, load<u32>(planes) | code);
 }
 
@@ -457,8 +570,23 @@ function bookPlanes(layer: Layer): void {
   }
 }
 
-/** 16 outputs: the differences of the driven pairs of rows by their drive codes. */
-function addPairs(pair: usize, end: usize, column: usize, sums: usize): void {
+/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. Its like below take more outputs at once. */
+function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0);
+  for (; pair < end; pair += 8) {
+    const row = <usize>load<u32>(pair) + column;
+    const codes = v128.load32_splat(pair, 4);
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+}
+
+/** 16 outputs. */
+function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
     const row = <usize>load<u32>(pair) + column;
@@ -474,17 +602,45 @@ function addPairs(pair: usize, end: usize, column: usize, sums: usize): void {
   v128.store(sums, s3, 48);
 }
 
-/** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
-function addPosition(layer: Layer, window: usize): bool {
-  if (layer.tileCount > 1) {
-    memory.fill(layer.planeSums, 0, <usize>layer.tileCount << 4);
-    memory.fill(layer.drivenPlanes, 0, <usize>layer.tileCount << 2);
+/** 32 outputs. */
+function addPairs32(pair: usize, end: usize, column: usize, sums: usize): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
+  let s4 = i32x4.splat(0), s5 = i32x4.splat(0), s6 = i32x4.splat(0), s7 = i32x4.splat(0);
+  for (; pair < end; pair += 8) {
+    const row = <usize>load<u32>(pair) + column;
+    const codes = v128.load32_splat(pair, 4);
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
+    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(codes, v128.load(row, 48)));
+    s4 = i32x4.add(s4, i32x4.dot_i16x8_s(codes, v128.load(row, 64)));
+    s5 = i32x4.add(s5, i32x4.dot_i16x8_s(codes, v128.load(row, 80)));
+    s6 = i32x4.add(s6, i32x4.dot_i16x8_s(codes, v128.load(row, 96)));
+    s7 = i32x4.add(s7, i32x4.dot_i16x8_s(codes, v128.load(row, 112)));
   }
-  const end = gatherPairs(layer, window);
-  if (end == layer.pairs) return false;
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
+  v128.store(sums, s4, 64);
+  v128.store(sums, s5, 80);
+  v128.store(sums, s6, 96);
+  v128.store(sums, s7, 112);
+}
+
+/** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
+function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): bool {
+  const placeEnd = listDriven(layer, bits, firstBit, layer.spanLength >> 1, layer.pairTable, layer.places);
+  if (placeEnd == layer.places) return false;
+  const end = layer.pairs + ((placeEnd - layer.places) << 1);
+  if (layer.tileCount == 1) gatherPairs(layer, window, end);
+  else gatherTilePairs(layer, window, end);
   bookPlanes(layer);
   const bytes = <usize>layer.outputs << 2;
-  for (let column: usize = 0; column < bytes; column += 64) addPairs(layer.pairs, end, column, layer.sums + column);
+  let column: usize = 0;
+  for (; column + 64 < bytes; column += 128) addPairs32(layer.pairs, end, column, layer.sums + column);
+  if (column + 48 < bytes) addPairs16(layer.pairs, end, column, layer.sums + column);
+  else if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
   return true;
 }
 
@@ -501,7 +657,7 @@ function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
 @inline function stepped(membranes: v128, currents: v128, leak: v128, slope: v128): v128 {
   const kept = rounded(f64x2.mul(membranes, leak));
   const sum = f64x2.pmin(f64x2.splat(2147483647), f64x2.pmax(f64x2.splat(-2147483648), f64x2.add(kept, currents)));
-  return rounded(f64x2.mul(sum, v128.bitselect(slope, f64x2.splat(1), f64x2.lt(sum, f64x2.splat(0)))));
+  return v128.bitselect(rounded(f64x2.mul(sum, slope)), sum, f64x2.lt(sum, f64x2.splat(0)));
 }
 
 /** One timestep of all neurons. Whoever fired is above the threshold still, so that needs no place of its own. */
@@ -555,19 +711,23 @@ function pool(layer: Layer): void {
 export function stepLayer(layer: Layer, inferenceNumber: u32, timestep: i32): void {
   layer.drives = 0;
   layer.saturations = 0;
-  const isExact = layer.differences != 0;
+  const isExact = layer.pairInfos != 0;
   const sums = isExact ? layer.sums : layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
   const positionBytes = <usize>layer.neuronStride << 2;
+  if (isExact) markPairs(layer);
+  else markPlanes(layer);
+  const stepBits = isExact ? layer.stepCodes >> 1 : layer.stepCodes;
   let currents = layer.currents;
   let position: u32 = 0;
   for (let row = 0; row < layer.positionRows; row++) {
+    const bits = layer.bits + <usize>(row * layer.stepRows) * layer.bitRowBytes;
     let window = layer.input + <usize>row * layer.positionRowBytes;
     for (let column = 0; column < layer.positionColumns; column++, position++, window += layer.positionColumnBytes, currents += positionBytes) {
       let isDriven = false;
-      if (isExact) isDriven = addPosition(layer, window);
-      else isDriven = convertPosition(layer, window, inferenceNumber, timestep, position);
+      if (isExact) isDriven = addPosition(layer, window, bits, column * stepBits);
+      else isDriven = convertPosition(layer, window, bits, column * stepBits, inferenceNumber, timestep, position);
       if (isDriven) storeCurrents(layer, sums, currents);
-      else memory.fill(currents, 0, positionBytes);
+      else clear(currents, positionBytes);
     }
   }
   fire(layer);

@@ -19,9 +19,6 @@ export interface KernelSettings {
   readonly maximumCode: number;
 }
 
-/** The types of Node leave `grow` out. */
-type GrowingMemory = WebAssembly.Memory & { grow(pages: number): number };
-
 const pageBytes = 65_536;
 /** The compiler's own data lie in the first page. */
 const firstFreeByte = pageBytes;
@@ -46,7 +43,7 @@ export function structure<Integer extends string, Float extends string>(integers
 /** A kernel with a memory of its own, which grows as places are taken and is freed as a whole. */
 export class KernelSpace {
   readonly functions: KernelFunctions;
-  private readonly memory = new WebAssembly.Memory({ initial: 2 }) as GrowingMemory;
+  private readonly memory = new WebAssembly.Memory({ initial: 2 });
   private next = firstFreeByte;
 
   constructor(program: WebAssembly.Module, { chip, varianceFactor, minimumCode, maximumCode }: KernelSettings) {

@@ -11,6 +11,7 @@ import { firmwares } from '../firmware.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
 import { profileSchema } from '../profile-fields.js';
 import { readChipFile, writeChipFile } from './chip-file.js';
+import { readKernel } from './kernel-file.js';
 import { listenPty } from './listen-pty.js';
 import { listenTcp } from './listen-tcp.js';
 import { readSnapshotFile } from './snapshot-file.js';
@@ -110,6 +111,7 @@ function makeBoard(values: Values): Board {
     sha256: (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()),
     pace: oneOf('pace', values.pace, 'none', 'real'),
     firmware: firmwares[oneOf('firmware', values.firmware, ...firmwareNames)],
+    kernel: readKernel(),
     ...(chipFile !== undefined && { persist: (changed: Chip) => writeChipFile(chipFile, changed) }),
   });
 }
