@@ -6,21 +6,23 @@ import type { WireStatistics } from '../firmware-protocol/wire.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
 import type {
-  Arithmetic, ArithmeticResult, CellProgress, DeviceMessage, EarlyStop, HelloAck, MethodName, MethodRequests, MethodResults, MultiplyResult, Program, Region,
-  ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
+  Arithmetic, ArithmeticResult, CellProgress, DeviceMessage, EarlyStop, Envelope, HelloAck, MethodName, MethodRequests, MethodResults, MultiplyResult, Program,
+  Pulse, Region, ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
 } from '../proto/message.js';
 import { policies, streams } from '../proto/message.js';
 import type { Outcome } from '../proto/outcome.js';
+import type { FormRequest, FormResult, ProgramCellsRequest, ProgramResult, SetResult } from './array-request.js';
 import { BulkTransfers } from './bulk.js';
 import type { ClockEstimate } from './clock-model.js';
 import { Connection } from './connection.js';
-import { checkReset, type ResetPulse } from './envelope.js';
+import { checkCells, checkForming, checkProgram, checkPulse, checkReset, type ResetPulse, strictestEnvelope } from './envelope.js';
 import { Reconciliation } from './reconciliation.js';
 import type { RequestOptions } from './request.js';
 import { MemoryRequestLog, type RequestLog } from './request-log.js';
 import { RequestQueue } from './request-queue.js';
 import type { BoardLog } from './session.js';
 import { Subscription, type SubscriptionOptions } from './subscription.js';
+import { decodeWear, type WearCounts } from './wear.js';
 
 export type DeviceState = 'connecting' | 'ready' | 'needs-reconcile' | 'link-down' | 'closed';
 
@@ -250,10 +252,58 @@ export class Device {
   async resetCells(
     cells: Uint8Array, pulse: ResetPulse, onProgress?: (progress: CellProgress) => void, signal?: AbortSignal,
   ): Promise<ResetCellsResult> {
-    checkReset(cells, pulse);
-    const cellsSha256 = await this.uploadBulk(cells);
-    const options = { timeoutMilliseconds: longMilliseconds, onProgress: cellProgress(onProgress), ...(signal && { signal }) };
-    return this.request('resetCells', { cellsSha256, ...pulse }, options);
+    const cellsSha256 = await this.uploadChecked(cells, (envelope) => checkReset(cells, pulse, envelope));
+    return this.request('resetCells', { cellsSha256, ...pulse }, cellOptions(onProgress, signal));
+  }
+
+  /**
+   * Forms cells by a staircase until as many as are asked for are formed; none that was formed, SET or RESET before is pulsed. Effectful; refused
+   * outside the envelope before a byte is sent.
+   * @param signal as of `resetCells`
+   */
+  async formCells(
+    cells: Uint8Array, asked: FormRequest, onProgress?: (progress: CellProgress) => void, signal?: AbortSignal,
+  ): Promise<FormResult> {
+    const cellsSha256 = await this.uploadChecked(cells, (envelope) => checkForming(cells, asked.staircase, envelope));
+    const answer = await this.request('formCells', { cellsSha256, ...asked }, cellOptions(onProgress, signal));
+    // Decoded messages hold what the sender left out in their prototype, where a spread does not look.
+    const { pulses, formedCells, overFormedCells, lastMillivolts, arrayState, operationNanoseconds, energyFemtojoules } = answer;
+    const outcomes = await this.fetchOutcomes(answer.outcomesSha256, answer.sizeBytes);
+    return { outcomes, pulses, formedCells, overFormedCells, lastMillivolts, arrayState, operationNanoseconds, energyFemtojoules };
+  }
+
+  /** One SET pulse on every cell whose bit is set; the device refuses a cell that never formed. Effectful; refused outside the envelope. */
+  async setCells(cells: Uint8Array, pulse: Pulse, onProgress?: (progress: CellProgress) => void, signal?: AbortSignal): Promise<SetResult> {
+    const cellsSha256 = await this.uploadChecked(cells, (envelope) => {
+      checkCells(cells);
+      checkPulse('set', pulse, envelope);
+    });
+    return this.request('setCells', { cellsSha256, pulse }, cellOptions(onProgress, signal));
+  }
+
+  /**
+   * Program-and-verify on the device: RESET where a cell reads above its window, SET where below, each only where its staircase is given. Effectful;
+   * refused outside the envelope before a byte is sent.
+   * @param windows two u16 a cell, lowest and highest code, little-endian; 65535 and 0 where it is not selected
+   * @param signal as of `resetCells`
+   */
+  async programCells(
+    windows: Uint8Array, asked: ProgramCellsRequest, onProgress?: (progress: CellProgress) => void, signal?: AbortSignal,
+  ): Promise<ProgramResult> {
+    const windowsSha256 = await this.uploadChecked(windows, (envelope) => checkProgram(windows, asked, asked.pulsesPerCell, envelope));
+    const answer = await this.request('programCells', { windowsSha256, ...asked }, cellOptions(onProgress, signal));
+    const { resetPulses, setPulses, insideCells, stubbornCells, arrayState, operationNanoseconds, energyFemtojoules } = answer;
+    const outcomes = await this.fetchOutcomes(answer.outcomesSha256, answer.sizeBytes);
+    return { outcomes, resetPulses, setPulses, insideCells, stubbornCells, arrayState, operationNanoseconds, energyFemtojoules };
+  }
+
+  /** Every pulse that each cell has ever had, and how long each bit line was driven, as the board counts them. */
+  async readWear(): Promise<WearCounts> {
+    const { sha256, sizeBytes } = await this.request('readWear', {}, { timeoutMilliseconds: quickMilliseconds });
+    const bytes = await this.fetchBulk(sha256, sizeBytes);
+    const geometry = this.connection.identity?.geometry;
+    if (geometry === undefined) throw new MacroError('DEVICE_LOST', `${this.options.name} has not said how large its array is`);
+    return decodeWear(bytes, geometry);
   }
 
   /**
@@ -315,6 +365,29 @@ export class Device {
     const closed = this.connection.close();
     this.bulk.wake();
     await closed;
+  }
+
+  /** What this host and the board of this session, or of the last one, let through to a cell: the stricter of both. */
+  get envelope(): Envelope {
+    return strictestEnvelope(this.connection.identity?.envelope);
+  }
+
+  /** Brings an object that asks for pulses to the device. Checked before, and again when a board that may be stricter has answered. */
+  private async uploadChecked(bytes: Uint8Array, check: (envelope: Envelope) => void): Promise<Uint8Array> {
+    check(this.envelope);
+    const digest = await this.uploadBulk(bytes);
+    check(this.envelope);
+    return digest;
+  }
+
+  /** The pulses were given, whatever becomes of the map. */
+  private async fetchOutcomes(digest: Uint8Array, sizeBytes: number): Promise<Uint8Array> {
+    try {
+      return await this.fetchBulk(digest, sizeBytes);
+    } catch (error) {
+      const { code, detail } = MacroError.from(error);
+      throw new MacroError(code, `the pulses were given, the map of their outcomes did not come: ${detail}`, { outcome: 'applied', cause: error });
+    }
   }
 
   private get isOpen(): boolean {
@@ -413,6 +486,10 @@ export class Device {
     if (this.subscriptions.get(stream) === subscription) this.subscriptions.delete(stream);
   }
 }
+
+/** Of a request that pulses cells. */
+const cellOptions = (onProgress?: (progress: CellProgress) => void, signal?: AbortSignal) =>
+  ({ timeoutMilliseconds: longMilliseconds, onProgress: cellProgress(onProgress), ...(signal && { signal }) });
 
 const cellProgress = (onProgress?: (progress: CellProgress) => void) => ({ cells }: { cells?: CellProgress | null }) => {
   if (cells) onProgress?.(cells);

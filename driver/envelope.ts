@@ -1,33 +1,97 @@
 import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import { MacroError } from '../proto/error.js';
+import type { Envelope, Pulse, PulseKind, PulseLimits, Staircase } from '../proto/message.js';
+import { pulseKinds } from '../proto/message.js';
 
-/** What a RESET pulse may be. The device enforces its own limits as well; the stricter of the two holds. */
-export const resetEnvelope = {
-  amplitudeMillivolts: { minimum: 1, maximum: 2500 },
-  widthNanoseconds: { minimum: 10, maximum: 1_000_000 },
-} as const;
+/** Amplitudes of the one forming staircase that a cell may have: 2.9 V to 3.9 V by 5 mV. */
+const formingStairs = 201;
 
-export interface ResetPulse {
-  readonly amplitudeMillivolts: number;
-  readonly widthNanoseconds: number;
+const common = { widthMaximumNanoseconds: 1_000_000, complianceMaximumMicroamperes: 200, cellsAtOnce: bitLineCount * sourceLineCount };
+
+/** What this host sends to a chip that nobody has characterised, whatever its board would let through. */
+export const hostEnvelope: Envelope = {
+  forming: { ...common, amplitudeMaximumMillivolts: 4000, pulsesPerCell: formingStairs },
+  set: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 20 },
+  reset: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 100 },
+};
+
+/** A RESET of `ResetCells`, which limits no current. */
+export type ResetPulse = Pick<Pulse, 'amplitudeMillivolts' | 'widthNanoseconds'>;
+
+export interface ProgramStaircases {
+  readonly reset?: Staircase;
+  readonly set?: Staircase;
 }
 
+const minimumWidthNanoseconds = 10;
 const bitmapBytes = (bitLineCount * sourceLineCount) / 8;
+const windowsBytes = bitLineCount * sourceLineCount * 4;
+const limitNames = Object.keys(hostEnvelope.reset) as (keyof PulseLimits)[];
+
+/** The stricter of what this host and a board let through, limit by limit. A board that states limits and leaves out a kind lets none of it through. */
+export function strictestEnvelope(board: Partial<Envelope> | null | undefined): Envelope {
+  if (!board) return hostEnvelope;
+  const strictest = (kind: PulseKind) => Object.fromEntries(limitNames.map((name) => [name, Math.min(hostEnvelope[kind][name], board[kind]?.[name] ?? 0)]));
+  return Object.fromEntries(pulseKinds.map((kind) => [kind, strictest(kind)])) as unknown as Envelope;
+}
+
+const refuse = (problem: string, field: string) => new MacroError('PULSE_REFUSED', problem, { field });
+
+function checkRange(kind: PulseKind, field: string, value: number, minimum: number, maximum: number): void {
+  if (Number.isInteger(value) && value >= minimum && value <= maximum) return;
+  throw refuse(`${field} of a ${kind} pulse is ${value}; it is an integer from ${minimum} to ${maximum}`, field);
+}
 
 /**
- * Refuses a RESET outside the envelope before a byte of it is sent.
- * @param cells 1 bit a cell, bit line × 512 + source line
+ * Refuses a pulse outside the envelope before a byte of it is sent.
  * @throws MacroError PULSE_REFUSED, naming the field and its range
  */
-export function checkReset(cells: Uint8Array, pulse: ResetPulse): void {
-  if (cells.length !== bitmapBytes) {
-    throw new MacroError('PULSE_REFUSED', `the bitmap of cells has ${cells.length} bytes; it has ${bitmapBytes}`, { field: 'cells' });
+export function checkPulse(kind: PulseKind, pulse: Pulse, envelope: Envelope): void {
+  const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes } = envelope[kind];
+  checkRange(kind, 'amplitudeMillivolts', pulse.amplitudeMillivolts, 1, amplitudeMaximumMillivolts);
+  checkRange(kind, 'widthNanoseconds', pulse.widthNanoseconds, minimumWidthNanoseconds, widthMaximumNanoseconds);
+  // Without a limit of current a cell that forms or is SET would run away; a RESET is limited by the cell itself.
+  checkRange(kind, 'complianceMicroamperes', pulse.complianceMicroamperes, kind === 'reset' ? 0 : 1, complianceMaximumMicroamperes);
+}
+
+/** How many amplitudes a staircase has, its last included. */
+export const stairCount = ({ first, stepMillivolts, lastMillivolts }: Staircase): number =>
+  Math.floor((lastMillivolts - first.amplitudeMillivolts) / stepMillivolts) + 1;
+
+/** As `checkPulse`, for every amplitude of a staircase up to its last. */
+export function checkStaircase(kind: PulseKind, { first, stepMillivolts, lastMillivolts }: Staircase, envelope: Envelope): void {
+  const { amplitudeMaximumMillivolts } = envelope[kind];
+  checkPulse(kind, first, envelope);
+  checkRange(kind, 'stepMillivolts', stepMillivolts, 1, amplitudeMaximumMillivolts);
+  checkRange(kind, 'lastMillivolts', lastMillivolts, first.amplitudeMillivolts, amplitudeMaximumMillivolts);
+}
+
+/** @throws MacroError PULSE_REFUSED where a bitmap of cells (1 bit a cell, bit line × 512 + source line) has another size */
+export function checkCells(cells: Uint8Array): void {
+  if (cells.length !== bitmapBytes) throw refuse(`the bitmap of cells has ${cells.length} bytes; it has ${bitmapBytes}`, 'cells');
+}
+
+export function checkReset(cells: Uint8Array, pulse: ResetPulse, envelope: Envelope): void {
+  checkCells(cells);
+  checkPulse('reset', { ...pulse, complianceMicroamperes: 0 }, envelope);
+}
+
+export function checkForming(cells: Uint8Array, staircase: Staircase, envelope: Envelope): void {
+  checkCells(cells);
+  checkStaircase('forming', staircase, envelope);
+  const stairs = stairCount(staircase);
+  const { pulsesPerCell } = envelope.forming;
+  if (stairs > pulsesPerCell) throw refuse(`the forming staircase has ${stairs} amplitudes; a cell may have ${pulsesPerCell} forming pulses`, 'stepMillivolts');
+}
+
+/** A cell that only ever reads too much, or too little, gets all its pulses of one kind. */
+export function checkProgram(windows: Uint8Array, staircases: ProgramStaircases, pulsesPerCell: number, envelope: Envelope): void {
+  if (windows.length !== windowsBytes) throw refuse(`the windows have ${windows.length} bytes; they have ${windowsBytes}`, 'windows');
+  for (const kind of ['reset', 'set'] as const) {
+    const staircase = staircases[kind];
+    if (staircase === undefined) continue;
+    checkStaircase(kind, staircase, envelope);
+    checkRange(kind, 'pulsesPerCell', pulsesPerCell, 1, envelope[kind].pulsesPerCell);
   }
-  for (const field of ['amplitudeMillivolts', 'widthNanoseconds'] as const) {
-    const { minimum, maximum } = resetEnvelope[field];
-    const value = pulse[field];
-    if (!Number.isInteger(value) || value < minimum || value > maximum) {
-      throw new MacroError('PULSE_REFUSED', `${field} is ${value}; it is an integer from ${minimum} to ${maximum}`, { field });
-    }
-  }
+  if (!staircases.reset && !staircases.set) throw refuse('neither a RESET nor a SET staircase is given', 'reset');
 }

@@ -6,21 +6,23 @@ import { connectSerial } from './transport-serial.js';
 import { connectTcp } from './transport-tcp.js';
 
 export { type Address, formatAddress, frameTimeMicrosecondsOf, parseAddress } from './address.js';
+export type { FormRequest, FormResult, ProgramCellsRequest, ProgramResult, SetResult } from './array-request.js';
 export { CaptureReader, captureHeader, type CaptureFault, type CaptureRecord, encodeCaptureRecord } from './capture.js';
 export { CaptureDecoder, type CaptureEvent, RawDecoder } from './capture-decoder.js';
 export { capturedChannel, type CapturedLine, type CaptureSink } from './captured-channel.js';
 export { junitOf } from './conformance/junit.js';
-export { parsePulseRegion } from './conformance/pulse-region.js';
 export { describeBoard, describeResult, describeTotals, type ItemResult, type Report, totalsOf } from './conformance/report.js';
 export { chooseItems, conformanceItems, type ConformanceOptions, runConformance } from './conformance/suite.js';
 export { parseVectors } from './conformance/vectors.js';
 export { Device, type DeviceEvent, type DeviceState, type DeviceStatistics } from './device.js';
+export { checkStaircase, hostEnvelope, type ResetPulse, stairCount, strictestEnvelope } from './envelope.js';
+export { bitmapOf, parseRegion, wholeArray } from './region.js';
 export { MemoryRequestLog, type LoggedRequest, type RequestLog } from './request-log.js';
 export type { Subscription, SubscriptionOptions, TelemetryAccount } from './subscription.js';
-export { type ResetPulse, resetEnvelope } from './envelope.js';
+export type { WearCounts } from './wear.js';
 export type {
-  Arithmetic, ArithmeticResult, Converter, EarlyStop, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Region, ResetCellsResult, RunResult,
-  Snapshot, Status, Telemetry, TimestepResult,
+  Arithmetic, ArithmeticResult, CellOutcome, CellProgress, Converter, EarlyStop, Envelope, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Pulse,
+  PulseKind, PulseLimits, Region, ResetCellsResult, RunResult, Snapshot, Staircase, Status, Telemetry, TimestepResult,
 } from '../proto/message.js';
 
 /** Opens the line to an address, once. */

@@ -22,6 +22,7 @@ export const errorTable = {
   BAD_PROFILE: entry('usage', 400, 'Use a known profile name and only the fields that MODEL.md lists'),
   BAD_BUNDLE: entry('usage', 400, 'Mend the file that the message names; DESIGN of a bundle is in docs/bundle.md'),
   BUNDLE_CHIP_MISMATCH: entry('usage', 409, 'Use the chip that the bundle was made on, or make a bundle for this one'),
+  MASK_REGROWS: entry('usage', 409, 'Choose regrow redraw (new conductances) or program (about the recorded ones), or a mask that keeps no such pair'),
   CHIP_MISMATCH: entry('device', 409, 'Check which chip sits in the socket; enrol it if it is new'),
   NETWORK_TOO_LARGE: entry('usage', 400, 'Use a network that fits the array of this chip'),
   INPUT_NOT_FOUND: entry('usage', 404, 'Check the path'),

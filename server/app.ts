@@ -4,6 +4,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import websocket from '@fastify/websocket';
 import { MacroError } from '../proto/error.js';
+import { arrayRoutes } from './http/array-operations.js';
 import { deviceRoutes } from './http/devices.js';
 import { type App, createFastify } from './http/fastify.js';
 import { healthRoutes } from './http/health.js';
@@ -12,6 +13,8 @@ import { jobRoutes } from './http/jobs.js';
 import { modelRoutes } from './http/models.js';
 import type { ServiceParts } from './http/parts.js';
 import { asMacroError, problemMediaType, problemOf } from './http/problem.js';
+import { snapshotRoutes } from './http/snapshots.js';
+import { wearRoutes } from './http/wear.js';
 import { telemetryRoutes } from './telemetry/socket.js';
 import { version } from './version.js';
 
@@ -67,7 +70,7 @@ async function describe(app: App): Promise<void> {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'prime-hil', version: version(), description: 'Control service of a memristor bench' },
-      tags: ['inference', 'jobs', 'devices', 'models', 'operation'].map((name) => ({ name })),
+      tags: ['inference', 'array', 'jobs', 'devices', 'models', 'operation'].map((name) => ({ name })),
     },
   });
   await app.register(swaggerUi, { routePrefix: '/docs' });
@@ -91,6 +94,9 @@ export async function buildApp(parts: ServiceParts, options: AppOptions): Promis
     jobRoutes(typed, parts);
     deviceRoutes(typed, parts);
     modelRoutes(typed, parts);
+    arrayRoutes(typed, parts);
+    wearRoutes(typed, parts);
+    snapshotRoutes(typed, parts);
     healthRoutes(typed, parts);
     telemetryRoutes(typed, parts);
   });

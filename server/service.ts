@@ -3,6 +3,9 @@ import type { AddressInfo } from 'node:net';
 import type { Prng } from '../firmware-protocol/prng.js';
 import { MacroError } from '../proto/error.js';
 import { type AppOptions, buildApp } from './app.js';
+import { snapshotCodes } from './array/apply-mask.js';
+import { type ArraySources, arrayJob, arrayOperations } from './array/job.js';
+import { WearMeter } from './array/wear-meter.js';
 import { LineCapture } from './capture/line-capture.js';
 import type { Configuration } from './config.js';
 import { Registry } from './device/registry.js';
@@ -21,6 +24,7 @@ import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
 import { ObjectStore } from './store/objects.js';
 import { StoredRequestLog } from './store/request-log.js';
+import { WearLedger } from './store/wear-ledger.js';
 import { systemClock } from './system-clock.js';
 import { version } from './version.js';
 
@@ -104,6 +108,23 @@ interface Core {
   readonly bus: EventBus;
 }
 
+function arraySourcesOf(
+  { connectTimeoutMilliseconds }: Configuration, database: Database, objects: ObjectStore, models: ModelStore, store: JobStore,
+): ArraySources {
+  return {
+    connectTimeoutMilliseconds,
+    meter: new WearMeter(new WearLedger(database)),
+    model: (id) => models.read(id),
+    models: () => models.list(),
+    snapshot: (digest) => {
+      const bytes = objects.find(digest);
+      return bytes && snapshotCodes(bytes);
+    },
+    keep: (bytes) => objects.put(bytes),
+    earlierCheckpoint: (job, name) => store.earlierCheckpoint(job, name),
+  };
+}
+
 function assemble(configuration: Configuration, { database, registry, bus }: Core, opened: Opened): ServiceParts {
   const objects = new ObjectStore(configuration.homeFolder);
   const models = new ModelStore(database, objects);
@@ -113,16 +134,20 @@ function assemble(configuration: Configuration, { database, registry, bus }: Cor
   opened.add(countFailures(bus, metrics));
   const progress = new JobProgress(bus);
   opened.add(() => progress.close());
+  const arraySources = arraySourcesOf(configuration, database, objects, models, store);
+  const { connectTimeoutMilliseconds, meter, snapshot, model } = arraySources;
   const inference = inferenceJob({
-    connectTimeoutMilliseconds: configuration.connectTimeoutMilliseconds,
-    model: (id) => models.read(id),
+    connectTimeoutMilliseconds,
+    meter,
+    snapshot,
+    model,
     object: (digest) => objects.get(digest),
     rows: (id) => store.results(id) as Iterable<InferenceRow>,
     answered: (device, row) => metrics.countInference(device, row),
   });
-  const scheduler = new Scheduler(store, registry, [inference], bus, systemClock);
+  const scheduler = new Scheduler(store, registry, [inference, ...arrayOperations(arraySources).map((kind) => arrayJob(kind, arraySources))], bus, systemClock);
   opened.add(() => scheduler.close());
-  return { configuration, store, objects, models, registry, scheduler, bus, metrics, progress };
+  return { configuration, store, objects, models, registry, scheduler, bus, metrics, progress, arraySources };
 }
 
 async function listen(app: App, { host, port }: Configuration): Promise<string> {

@@ -6,7 +6,7 @@ import { crc32 } from 'node:zlib';
 import t from 'tap';
 import { headerAndPayload, wrap } from '../driver/conformance/raw-host.js';
 import {
-  conformanceItems, type ConformanceOptions, describeTotals, junitOf, parsePulseRegion, parseVectors, type Report, runConformance,
+  conformanceItems, type ConformanceOptions, describeTotals, junitOf, parseRegion, parseVectors, type Report, runConformance,
 } from '../driver/index.js';
 import type { ByteChannel } from '../firmware-protocol/byte-channel.js';
 import { decodeCobs } from '../firmware-protocol/cobs.js';
@@ -65,7 +65,7 @@ const describeFailures = (report: Report) => failed(report).map(({ name, expecte
 const notRun = ({ results }: Report) => results.filter(({ outcome }) => outcome === 'not run').map(({ name }) => name);
 
 t.test('the simulator passes, and every item is run', async (t) => {
-  const report = await hold({ allowedPulses: parsePulseRegion('bl 0-3, sl 0-3'), allowsRestart: true });
+  const report = await hold({ allowedPulses: parseRegion('bl 0-3, sl 0-3', 'allow-pulses'), allowsRestart: true });
   t.strictSame(describeFailures(report), []);
   t.strictSame(notRun(report), ['forming-set'], 'every cell of this chip is formed');
   t.ok(report.chip.pulses >= 48 && report.chip.pulses <= 64, `${report.chip.pulses} pulses: four RESETs of 16 cells at most, one of them may be cancelled`);
@@ -201,9 +201,9 @@ t.test('the guide lists every item', async (t) => {
 });
 
 t.test('a region is read as people write it', async (t) => {
-  t.strictSame(parsePulseRegion('bl 0-3, sl 8'), { firstBitLine: 0, bitLines: 4, firstSourceLine: 8, sourceLines: 1 });
+  t.strictSame(parseRegion('bl 0-3, sl 8', 'allow-pulses'), { firstBitLine: 0, bitLines: 4, firstSourceLine: 8, sourceLines: 1 });
   for (const wrong of ['', 'bl 3-0, sl 0', 'bl 0-512, sl 0', 'bl 0', 'sl 0, bl 0', 'bl -1, sl 0']) {
-    t.throws(() => parsePulseRegion(wrong), MacroError, wrong);
+    t.throws(() => parseRegion(wrong, 'allow-pulses'), MacroError, wrong);
   }
 });
 

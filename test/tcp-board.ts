@@ -5,6 +5,7 @@ import type { Prng } from '../firmware-protocol/prng.js';
 import { systemClock } from '../server/system-clock.js';
 import { Board } from '../sim/board.js';
 import { Chip } from '../sim/chip.js';
+import type { Firmware } from '../sim/firmware.js';
 import { listenTcp } from '../sim/process/listen-tcp.js';
 import { overrideProfile, profileNamed } from '../sim/profile.js';
 
@@ -38,10 +39,13 @@ export class TcpBoard {
     this.#channels = channels;
   }
 
-  static async start(profileName: string, seed = 1, overrides: object = {}): Promise<TcpBoard> {
-    const chip = Chip.formed(overrideProfile(profileNamed(profileName), overrides), seed);
+  static start(profileName: string, seed = 1, overrides: object = {}, state: 'formed' | 'pristine' = 'formed'): Promise<TcpBoard> {
+    return TcpBoard.with(Chip[state](overrideProfile(profileNamed(profileName), overrides), seed));
+  }
+
+  static async with(chip: Chip, firmware?: Firmware): Promise<TcpBoard> {
     const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash('sha256').update(bytes).digest());
-    const board = new Board({ chip, clock: systemClock, prng: countingPrng(seed), sha256 });
+    const board = new Board({ chip, clock: systemClock, prng: countingPrng(chip.seed), sha256, ...(firmware && { firmware }) });
     const channels = new Set<ByteChannel>();
     const listener = await listenTcp('127.0.0.1', 0, (channel) => {
       channels.add(channel);

@@ -4,11 +4,10 @@ import type { Frame } from '../../firmware-protocol/frame.js';
 import { maximumWindowFrames } from '../../firmware-protocol/limits.js';
 import type { Prng } from '../../firmware-protocol/prng.js';
 import { helloAckCodec, helloCodec } from '../../proto/codec.js';
-import type { Hello, HelloAck, MethodName } from '../../proto/message.js';
+import type { Hello, HelloAck, MethodName, Region } from '../../proto/message.js';
 import { newRequestId } from '../request.js';
 import { Conversation, describeFinal } from './conversation.js';
 import { Deviation, NotRun } from './deviation.js';
-import type { PulseRegion } from './pulse-region.js';
 import { RawHost } from './raw-host.js';
 import type { Vectors } from './vectors.js';
 
@@ -20,7 +19,7 @@ export interface BenchOptions {
   readonly vectors: Vectors;
   /** Time of the longest frame on the line. */
   readonly frameTimeMicroseconds: number;
-  readonly allowedPulses: PulseRegion | undefined;
+  readonly allowedPulses: Region | undefined;
   readonly allowsRestart: boolean;
   /** Nothing of this board outlasts the suite, as with a simulator that was started for it: leases may rise and snapshots be loaded. */
   readonly isThrowAway: boolean;

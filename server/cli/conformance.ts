@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Address, chooseItems, connectTo, describeBoard, describeResult, describeTotals, formatAddress, frameTimeMicrosecondsOf, type ItemResult, junitOf,
-  parseAddress, parsePulseRegion, parseVectors, runConformance, totalsOf,
+  parseAddress, parseRegion, parseVectors, runConformance, totalsOf,
 } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
 import { LineCapture } from '../capture/line-capture.js';
@@ -83,7 +83,7 @@ function printer(json: boolean, console: Console): (result: ItemResult) => void 
 export async function conformance(address: string, given: ConformanceArguments, console: Console): Promise<number> {
   const only = given.only ?? [];
   chooseItems(only);
-  const allowedPulses = given.allowPulses === undefined ? undefined : parsePulseRegion(given.allowPulses);
+  const allowedPulses = given.allowPulses === undefined ? undefined : parseRegion(given.allowPulses, 'allow-pulses');
   const milliseconds = connectTimeoutMilliseconds(given.connectTimeout) ?? defaultConnectTimeoutMilliseconds;
   if (given.junit !== undefined) writeJunit(given.junit, '');
   const { capture } = captureOf(given);

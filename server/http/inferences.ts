@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
 import { MacroError } from '../../proto/error.js';
 import { binEvents } from '../dataset/frames.js';
@@ -11,10 +11,8 @@ import { maximumRecordings, packRecordings, type SentRecording } from '../infere
 import type { Job } from '../job/state.js';
 import type { Bundle } from '../network/bundle.js';
 import type { App } from './fastify.js';
-import { jobEnd } from './job-watch.js';
-import { viewOf } from './jobs.js';
+import { answerJob } from './job-answer.js';
 import type { ServiceParts } from './parts.js';
-import { errorOf, problemMediaType, problemOf } from './problem.js';
 import { inferenceAccepted, inferenceAnswer, inferenceQuery, problems } from './schemas.js';
 import { uploadedFiles } from './uploads.js';
 
@@ -63,22 +61,6 @@ function submit(parts: ServiceParts, query: Query, bundle: Bundle, recordings: r
   return scheduler.submit(inferenceKind, deviceId, parameters);
 }
 
-/** The answer inline where the job ended in time, otherwise where to look for it. */
-async function answer(parts: ServiceParts, submitted: Job, waitSeconds: number, reply: FastifyReply) {
-  const { bus, store } = parts;
-  const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort());
-  const job = waitSeconds > 0 ? await jobEnd(bus, store, submitted.id, waitSeconds, gone.signal) : submitted;
-  reply.header('location', `/v1/jobs/${job.id}`);
-  if (job.failure !== null) {
-    const failure = errorOf(job.failure, 500);
-    return reply.code(failure.httpStatus).type(problemMediaType).send(problemOf(failure, job.id));
-  }
-  if (job.state !== 'SUCCEEDED') return reply.code(202).send({ job: viewOf(job, parts) });
-  const results = [...store.results(job.id)] as InferenceRow[];
-  return reply.code(200).send({ job: viewOf(job, parts), results, summary: job.summary });
-}
-
 /** `POST /v1/inferences`: recordings in, a job or its answer out. */
 export function inferenceRoutes(app: App, parts: ServiceParts): void {
   const schema = {
@@ -97,6 +79,6 @@ export function inferenceRoutes(app: App, parts: ServiceParts): void {
     const bundle = parts.models.read(query.model);
     const recordings = await receive(request, query);
     const job = submit(parts, query, bundle, recordings);
-    return answer(parts, job, query.wait ?? 0, reply);
+    return answerJob<InferenceRow>(parts, job, query.wait ?? 0, reply);
   });
 }

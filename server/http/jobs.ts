@@ -1,12 +1,14 @@
 import { Readable } from 'node:stream';
 import type { Static } from 'typebox';
 import Type from 'typebox';
+import { MacroError } from '../../proto/error.js';
 import type { Job } from '../job/state.js';
 import type { App } from './fastify.js';
 import { followedRows, JobWatch } from './job-watch.js';
 import type { ServiceParts } from './parts.js';
-import { jobIdParameter, jobSchema, jobsQuery, problems, resultsQuery, strict } from './schemas.js';
+import { jobIdParameter, jobObjectParameters, jobSchema, jobsQuery, problems, resultsQuery, strict } from './schemas.js';
 
+const octets = 'application/octet-stream';
 const ndjson = 'application/x-ndjson';
 const timeOf = (milliseconds: number | null) => (milliseconds === null ? null : new Date(milliseconds).toISOString());
 
@@ -34,7 +36,7 @@ function* lines(rows: Iterable<unknown>): Generator<string> {
 
 /** `/v1/jobs`: what was asked for, what became of it, its rows, and how to stop it. */
 export function jobRoutes(app: App, parts: ServiceParts): void {
-  const { store, scheduler, bus } = parts;
+  const { store, scheduler, bus, objects } = parts;
   const jobsSchema = strict({ jobs: Type.Array(jobSchema) });
   const list = { tags: ['jobs'], summary: 'List jobs, newest first', querystring: jobsQuery, response: { 200: jobsSchema, ...problems } };
   app.get('/v1/jobs', { schema: list }, async ({ query }) => ({ jobs: store.list(query).map((job) => viewOf(job, parts)) }));
@@ -62,5 +64,19 @@ export function jobRoutes(app: App, parts: ServiceParts): void {
     const stream = Readable.from(followedRows(store, watch, id, from));
     stream.once('close', () => watch.close());
     return reply.send(stream);
+  });
+
+  const object = {
+    tags: ['jobs'],
+    summary: 'An object that a job has left, such as its map of outcomes',
+    params: jobObjectParameters,
+    produces: [octets],
+    response: { 200: Type.Unknown({ description: 'bytes, mostly .npy' }), ...problems },
+  };
+  app.get('/v1/jobs/:id/objects/:name', { schema: object }, async ({ params: { id, name } }, reply) => {
+    const { objects: kept = {} } = (store.get(id).summary ?? {}) as { objects?: Record<string, string> };
+    const names = Object.keys(kept);
+    if (!names.includes(name)) throw new MacroError('JOB_UNKNOWN', `job ${id} has no object "${name}"; it has ${names.join(', ') || 'none'}`, { field: 'name' });
+    return reply.type(octets).send(Buffer.from(objects.get(kept[name])));
   });
 }

@@ -1,3 +1,4 @@
+import type { ArraySources } from '../array/job.js';
 import type { Configuration } from '../config.js';
 import type { Registry } from '../device/registry.js';
 import type { EventBus } from '../event-bus.js';
@@ -19,4 +20,5 @@ export interface ServiceParts {
   readonly bus: EventBus;
   readonly metrics: Metrics;
   readonly progress: JobProgress;
+  readonly arraySources: ArraySources;
 }

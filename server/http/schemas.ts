@@ -65,6 +65,36 @@ export const jobSchema = strict({
 export const inferenceAnswer = strict({ job: jobSchema, results: Type.Array(rowSchema), summary: Type.Unknown() });
 export const inferenceAccepted = strict({ job: jobSchema });
 
+const pulsesSchema = strict({ forming: Type.Integer(), set: Type.Integer(), reset: Type.Integer() });
+const histogramSchema = Type.Array(strict({ pulses: Type.Integer(), cells: Type.Integer() }));
+
+/** A plan after a dry run; otherwise the job with its rows and its summary. */
+export const operationAnswer = strict({
+  plan: Type.Optional(Type.Unknown()),
+  job: Type.Optional(jobSchema),
+  results: Type.Optional(Type.Array(Type.Unknown())),
+  summary: Type.Optional(Type.Unknown()),
+});
+
+export const wearQuery = strict({ cells: Type.Optional(Type.Boolean({ description: 'true: one count a cell as well' })) });
+
+export const wearSchema = strict({
+  chipId: Type.String(),
+  pulses: pulsesSchema,
+  histogram: strict({ forming: histogramSchema, set: histogramSchema, reset: histogramSchema }),
+  worstCells: Type.Array(strict({
+    bitLine: Type.Integer(), sourceLine: Type.Integer(), forming: Type.Integer(), set: Type.Integer(), reset: Type.Integer(),
+  })),
+  drivenMilliseconds: Type.Array(Type.Integer(), { description: 'how long each bit line was driven' }),
+  jobs: Type.Array(strict({ job: Type.String(), user: nullable(Type.String()), pulses: pulsesSchema, drivenMilliseconds: Type.Integer() })),
+  users: Type.Array(strict({ user: nullable(Type.String()), pulses: pulsesSchema })),
+  unattributed: strict({ pulses: pulsesSchema, drivenMilliseconds: Type.Integer() }),
+  cells: Type.Optional(strict({ forming: Type.String(), set: Type.String(), reset: Type.String() })),
+});
+
+export const snapshotSchema = strict({ id: Type.String({ description: 'SHA-256 of the codes' }) });
+export const jobObjectParameters = strict({ id: Type.String({ maxLength: 64 }), name: Type.String({ maxLength: 64 }) });
+
 export const jobsQuery = strict({
   state: Type.Optional(oneOf(jobStates, 'only jobs in this state')),
   device: Type.Optional(Type.String({ maxLength: 64, description: 'only jobs of this device' })),

@@ -3,6 +3,9 @@ import { packNibbles } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
 import { binEvents, type Frames, type Split } from '../dataset/frames.js';
 import { parseRecording } from '../dataset/recording.js';
+import { ownerOf } from '../array/job.js';
+import type { WearMeter } from '../array/wear-meter.js';
+import { whenReady } from '../job/ready.js';
 import type { JobContext, JobKind } from '../job/scheduler.js';
 import type { Bundle } from '../network/bundle.js';
 import { type EarlyStop, earlyStopAt } from '../network/compile.js';
@@ -33,6 +36,9 @@ export interface InferenceParameters {
 /** Where a job finds what its parameters name. */
 export interface InferenceSources {
   readonly connectTimeoutMilliseconds: number;
+  readonly meter: WearMeter;
+  /** Codes of a map of the whole array by its digest, where the service holds it. */
+  snapshot(digest: string): Uint16Array | undefined;
   model(id: string): Bundle;
   object(sha256: string): Uint8Array;
   /** Rows that the job has already, from an earlier start. */
@@ -141,27 +147,12 @@ class InferenceRun {
   }
 }
 
-/** Waits for the device, but not longer than the job is wanted. */
-async function whenReady(device: Device, timeoutMilliseconds: number, signal: AbortSignal): Promise<HelloAck> {
-  let onAbort: (() => void) | undefined;
-  const stopped = new Promise<never>((_, reject) => {
-    onAbort = () => reject(new MacroError('CANCELLED', 'the job was stopped before the device answered'));
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (signal.aborted) onAbort();
-  });
-  try {
-    return await Promise.race([device.whenReady(timeoutMilliseconds), stopped]);
-  } finally {
-    if (onAbort) signal.removeEventListener('abort', onAbort);
-  }
-}
-
 /**
  * The job kind `inference`: brings the bundle to the chip, then runs recording after recording. A row is stored for each as it is answered:
  * the rows are the checkpoint, and a job that is started again goes on behind them.
  */
 export function inferenceJob(sources: InferenceSources): JobKind {
-  const applier = new BundleApplier();
+  const applier = new BundleApplier(sources);
   return {
     name: inferenceKind,
     async run(context: JobContext, given: unknown): Promise<Summary> {
@@ -171,7 +162,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       const recordings = unpackRecordings(sources.object(parameters.recordings));
       const identity = await whenReady(device, sources.connectTimeoutMilliseconds, context.signal);
       const execution = chooseExecution(parameters.execution, identity);
-      const applied = await applier.apply(device, identity, bundle, execution === 'device');
+      const applied = await applier.apply(device, identity, bundle, execution === 'device', { owner: ownerOf(context.job), signal: context.signal });
       const run = new InferenceRun(context, device, parameters, applied, execution);
       const rows = [...sources.rows(context.job.id)];
       context.progress(rows.length, recordings.length);

@@ -90,6 +90,22 @@ export class JobStore {
     return row === undefined ? undefined : JSON.parse(row.data);
   }
 
+  /** A checkpoint of the last job that asked for the same of the same device before this one, and left one; jobs before one that succeeded do not count. */
+  earlierCheckpoint({ id, kind, device, parameters }: Job, name: string): unknown {
+    const rows = this.database
+      .prepare(
+        `SELECT id, state FROM job WHERE number < (SELECT number FROM job WHERE id = ?1) AND json_extract(view, '$.kind') = ?2
+         AND json_extract(view, '$.device') = ?3 AND json_extract(view, '$.parameters') = ?4 ORDER BY number DESC`,
+      )
+      .all(id, kind, device, JSON.stringify(parameters)) as { id: string; state: JobState }[];
+    for (const row of rows) {
+      if (row.state === 'SUCCEEDED') return undefined;
+      const data = this.checkpoint(row.id, name);
+      if (data !== undefined) return data;
+    }
+    return undefined;
+  }
+
   addResult(id: string, index: number, row: unknown): void {
     this.database.prepare('INSERT OR REPLACE INTO result (job, number, data) VALUES (?, ?, ?)').run(id, index, JSON.stringify(row));
   }

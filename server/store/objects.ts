@@ -46,6 +46,11 @@ export class ObjectStore {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
+  /** As `get`; undefined where there is no such object. */
+  find(digest: string): Uint8Array | undefined {
+    return existsSync(this.pathOf(digest)) ? this.get(digest) : undefined;
+  }
+
   private pathOf(digest: string): string {
     return join(this.folder, digest.slice(0, 2), digest);
   }

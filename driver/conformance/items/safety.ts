@@ -1,10 +1,10 @@
 import { hostMessageCodec } from '../../../proto/codec.js';
-import type { MethodRequests } from '../../../proto/message.js';
+import type { MethodRequests, Region } from '../../../proto/message.js';
+import { bitmapOf } from '../../region.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, describeFinal, expectFailure, expectResult } from '../conversation.js';
 import { expect, expectEqual, NotRun } from '../deviation.js';
 import type { Item } from '../item.js';
-import { bitmapOf, type PulseRegion } from '../pulse-region.js';
 import { oneCell, wholeArray } from './request.js';
 
 const section = 'PROTOCOL.md §Methods';
@@ -75,7 +75,7 @@ async function pulses(bench: Bench): Promise<void> {
 
 /** A RESET and what comes right behind it, in one write. @returns the ids of both, and the board's count of pulses before */
 export async function resetAnd(bench: Bench, conversation: Conversation, behind: 'cancel' | 'restart') {
-  const cellsSha256 = await conversation.upload(bitmapOf(bench.options.allowedPulses as PulseRegion));
+  const cellsSha256 = await conversation.upload(bitmapOf(bench.options.allowedPulses as Region));
   const { pulses: before } = await statusOf(conversation);
   const [resetId, restartId] = [bench.newId(), bench.newId()];
   const body = { cellsSha256, ...pulse };

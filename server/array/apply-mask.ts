@@ -1,0 +1,94 @@
+import Type, { type Static } from 'typebox';
+import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
+import { MacroError } from '../../proto/error.js';
+import type { Bundle, ChipRecord } from '../network/bundle.js';
+import { strict, textUpTo } from '../network/network.js';
+import { writeNpy } from '../network/npy.js';
+import { countCells } from './cell-bitmap.js';
+import { MaskApplication, type MaskChoice, regrowChoices, usualMaskChoice } from './mask-application.js';
+import type { MeteredArray } from './metered-array.js';
+import type { Operation } from './operation.js';
+import { outcomeCounts } from './outcomes.js';
+import { averages, microsiemens, pulsesPerCell, pulsingFields } from './parameters.js';
+import { planOf } from './plan.js';
+import { mostPulses } from './planned-pulses.js';
+
+const applyMaskSchema = strict({
+  model: textUpTo(128),
+  residualLimitMicrosiemens: Type.Optional(microsiemens),
+  pulsesPerCell: Type.Optional(pulsesPerCell),
+  averages: Type.Optional(averages),
+  regrow: Type.Optional(Type.Union(regrowChoices.map((choice) => Type.Literal(choice)))),
+  toleranceFraction: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'above 0 to 1' })),
+  ...pulsingFields,
+});
+
+interface ApplyMaskParameters extends MaskChoice {
+  readonly model: string;
+  readonly maximumPulses?: number;
+  readonly user?: string;
+}
+
+/** Where bundles and the maps that they were made on are found. */
+export interface MaskSources {
+  /** @throws MacroError MODEL_UNKNOWN */
+  model(id: string): Bundle;
+  /** Ids of all bundles. */
+  models(): readonly string[];
+  /** Codes of a map of the whole array by its digest; undefined where the service does not hold it. */
+  snapshot(digest: string): Uint16Array | undefined;
+}
+
+/** @throws MacroError BAD_BUNDLE where the bundle was made on no chip */
+export function chipOf({ chip }: Bundle): ChipRecord {
+  if (chip === undefined) throw new MacroError('BAD_BUNDLE', 'the bundle has no chip.json: it was made on no chip, so that it has no cells', { field: 'model' });
+  return chip;
+}
+
+/** The job kind `apply-mask`: the array holds what a mask keeps, and no more. */
+export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskParameters> {
+  const look = (array: MeteredArray, parameters: ApplyMaskParameters) => {
+    const bundle = sources.model(parameters.model);
+    const chip = chipOf(bundle);
+    return MaskApplication.look(array, bundle, chip, parameters, sources.snapshot(chip.snapshotDigest));
+  };
+  const bundlesOn = (digest: string) => sources.models().filter((id) => sources.model(id).chip?.snapshotDigest === digest);
+  return {
+    name: 'apply-mask',
+    schema: applyMaskSchema,
+    parametersOf(given) {
+      const parameters = { ...usualMaskChoice, ...(given as Static<typeof applyMaskSchema>) };
+      chipOf(sources.model(parameters.model));
+      return parameters;
+    },
+    async plan(array, parameters) {
+      const application = await look(array, parameters);
+      const { pruned, conducting, stubborn, regrowing, map } = application.inspection;
+      const figures = {
+        prunedCells: countCells(pruned), conductingCells: countCells(conducting), stubbornCells: countCells(stubborn), regrowingPairs: regrowing.length,
+      };
+      return planOf('apply-mask', array, map, parameters.averages, countCells(pruned), application.efforts(), figures);
+    },
+    async run(array, parameters, job) {
+      const application = await look(array, parameters);
+      const most = mostPulses(application.efforts().map(({ planned }) => planned));
+      const result = await application.apply();
+      const { pruned, conducting } = result.inspection;
+      for (const pair of result.changedPairs) job.row(pair);
+      job.keep('outcomes', writeNpy(result.outcomes, [bitLineCount, sourceLineCount]));
+      const { snapshotDigest } = chipOf(sources.model(parameters.model));
+      const isStale = result.changedPairs.length > 0;
+      return {
+        chipId: array.identity.chipId, model: parameters.model, prunedCells: countCells(pruned), conductingCells: countCells(conducting),
+        outcomes: outcomeCounts(result.outcomes), stubbornCells: result.stubbornCells, pulses: result.pulses, mostPulses: most,
+        regrownPairs: result.changedPairs.length, staleSnapshot: isStale ? snapshotDigest : null, staleModels: isStale ? bundlesOn(snapshotDigest) : [],
+        operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6,
+      };
+    },
+  };
+}
+
+/** Codes of a map of the whole array from its bytes, little-endian. */
+export function snapshotCodes(bytes: Uint8Array): Uint16Array | undefined {
+  return bytes.length === bitLineCount * sourceLineCount * 2 ? new Uint16Array(bytes.slice().buffer) : undefined;
+}

@@ -1,0 +1,82 @@
+import type { Envelope, PulseKind, WearCounts } from '../../driver/index.js';
+import { MacroError } from '../../proto/error.js';
+import { sourceLineCount } from '../../firmware-protocol/limits.js';
+import { type CellBitmap, cellsOf, countCells } from './cell-bitmap.js';
+
+/** Pulses that an operation may give: so many of a kind, at least and at most, to each cell of a set. */
+export interface PlannedPulses {
+  readonly kind: PulseKind;
+  readonly cells: CellBitmap;
+  readonly leastPerCell: number;
+  readonly mostPerCell: number;
+}
+
+/** A limit that a plan could break, and where first. */
+export interface BrokenLimit {
+  readonly field: 'pulsesPerCell' | 'maximumPulses';
+  readonly kind: PulseKind | null;
+  readonly limit: number;
+  /** Pulses that a cell, or the job, could come to. */
+  readonly reached: number;
+  /** How many cells are affected; 0 where the limit is that of the job. */
+  readonly cells: number;
+  readonly detail: string;
+}
+
+export type PulseNumbers = Record<PulseKind, number>;
+
+const sumOf = (planned: readonly PlannedPulses[], perCell: (pulses: PlannedPulses) => number): PulseNumbers => {
+  const sums = { forming: 0, set: 0, reset: 0 };
+  for (const pulses of planned) sums[pulses.kind] += countCells(pulses.cells) * perCell(pulses);
+  return sums;
+};
+
+export const leastPulses = (planned: readonly PlannedPulses[]): PulseNumbers => sumOf(planned, ({ leastPerCell }) => leastPerCell);
+export const mostPulses = (planned: readonly PlannedPulses[]): PulseNumbers => sumOf(planned, ({ mostPerCell }) => mostPerCell);
+
+const nameOf = (cell: number) => `bit line ${Math.floor(cell / sourceLineCount)}, source line ${cell % sourceLineCount}`;
+
+/** What cells come to in the worst case, by kind: pulses they had and all that are planned. */
+function worstCounts(planned: readonly PlannedPulses[], wear: WearCounts): Map<PulseKind, Map<number, number>> {
+  const worst = new Map<PulseKind, Map<number, number>>();
+  for (const { kind, cells, mostPerCell } of planned) {
+    const counts = worst.get(kind) ?? new Map<number, number>();
+    worst.set(kind, counts);
+    for (const cell of cellsOf(cells)) counts.set(cell, (counts.get(cell) ?? wear[kind][cell]) + mostPerCell);
+  }
+  return worst;
+}
+
+/** Where each kind stands after a plan in its worst case: the most pulsed of the cells that it touches. */
+export function wearAfter(planned: readonly PlannedPulses[], wear: WearCounts, envelope: Envelope) {
+  return [...worstCounts(planned, wear)].map(([kind, counts]) => {
+    let largest = 0;
+    for (const count of counts.values()) largest = Math.max(largest, count);
+    return { kind, largestPulsesPerCell: largest, limitPulsesPerCell: envelope[kind].pulsesPerCell };
+  });
+}
+
+function brokenByCells(kind: PulseKind, counts: ReadonlyMap<number, number>, limit: number): BrokenLimit[] {
+  const over = [...counts].filter(([, count]) => count > limit);
+  if (over.length === 0) return [];
+  const [cell, reached] = over.reduce((worst, next) => (next[1] > worst[1] ? next : worst));
+  const detail = `${over.length} cells could come to more than ${limit} ${kind} pulses, that of ${nameOf(cell)} to ${reached}`;
+  return [{ field: 'pulsesPerCell', kind, limit, reached, cells: over.length, detail }];
+}
+
+/** The limits that a plan would break in its worst case: those of each cell over its whole life, and that of the job. */
+export function brokenLimits(
+  planned: readonly PlannedPulses[], wear: WearCounts, envelope: Envelope, maximumPulses: number | undefined,
+): BrokenLimit[] {
+  const ofCells = [...worstCounts(planned, wear)].flatMap(([kind, counts]) => brokenByCells(kind, counts, envelope[kind].pulsesPerCell));
+  const { forming, set, reset } = mostPulses(planned);
+  const total = forming + set + reset;
+  if (maximumPulses === undefined || total <= maximumPulses) return ofCells;
+  const detail = `the job could give ${total} pulses; its budget is ${maximumPulses}`;
+  return [...ofCells, { field: 'maximumPulses', kind: null, limit: maximumPulses, reached: total, cells: 0, detail }];
+}
+
+/** @throws MacroError PULSE_REFUSED for the first limit that would break */
+export function refuseBroken([first]: readonly BrokenLimit[]): void {
+  if (first !== undefined) throw new MacroError('PULSE_REFUSED', first.detail, { field: first.field });
+}
