@@ -151,14 +151,14 @@ export class Macro {
    * @returns undefined where there is no kernel, or the program is outside of what it holds
    */
   kernelNetwork(program: RunProgram): KernelNetwork | undefined {
-    const { kernel, kernelNetworks: networks, chip, converters: { isExact }, isNoisy, energyScale } = this;
+    const { kernel, kernelNetworks: networks, chip, energyScale } = this;
     if (kernel === undefined || !kernelHolds(program)) return undefined;
     const { stateName } = chip;
     if (this.networksState !== stateName) networks.clear();
     this.networksState = stateName;
     const tile = (lines: TileLines) => this.tile(lines);
     const known = networks.get(program)
-      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, isExact: isExact && !isNoisy, energyScale, tile });
+      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, energyScale, tile });
     networks.delete(program);
     networks.set(program, known);
     for (const oldest of networks.keys()) {
@@ -169,8 +169,8 @@ export class Macro {
   }
 
   private get kernelSettings() {
-    const { minimumCode, maximumCode } = this.converters;
-    return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode };
+    const { minimumCode, maximumCode, isExact } = this.converters;
+    return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode, isExact: isExact && !this.isNoisy };
   }
 
   private kernelTile(kernel: WebAssembly.Module, cells: TileCells, range: number): KernelTile {
