@@ -19,8 +19,6 @@ const layerStructure = structure(
 export interface KernelMacro {
   readonly program: WebAssembly.Module;
   readonly settings: KernelSettings;
-  /** Codes are exact sums: all planes of a drive can be summed at once. */
-  readonly isExact: boolean;
   readonly energyScale: EnergyScale;
   tile(lines: TileLines): TileCells;
 }
@@ -53,7 +51,7 @@ function isHeld(layer: ProgramLayer, fed: Shape): boolean {
   const { neuron, current, driveBits } = layer;
   const isLinear = layer.kind === layerKinds.linear;
   const fits = isLinear
-    ? layer.padding === 0 && layer.outputHeight * layer.outputWidth === 1
+    ? layer.padding === 0 && layer.outputHeight * layer.outputWidth === 1 && layer.inputChannels === fed.channels * fed.height * fed.width
     : layer.inputChannels === fed.channels && layer.inputHeight === fed.height && layer.inputWidth === fed.width;
   const fractions = neuron.kind === neuronKinds.lif ? [neuron.leak, neuron.negativeSlope] : [neuron.negativeSlope];
   return fits && driveBits <= planeLimit && factorOf(current) < 2 ** 20 && neuron.threshold >= 0 && neuron.threshold <= maximumInt32
@@ -182,7 +180,7 @@ class KernelLayer {
 
   /** Exact sums: differences of plus and minus lines, where they fit 16 bits and the sums of a plane's codes 32. */
   private placeDifferences(cells: readonly TileCells[]): boolean {
-    if (!this.macro.isExact) return false;
+    if (!this.macro.settings.isExact) return false;
     const { space, layer: { outputChannels: outputs } } = this;
     const rows = this.valuesOf(({ tile, row }) => cells[tile].codes.subarray(row * this.lineCount, (row + 1) * this.lineCount), new Int32Array(this.lineCount));
     const differencesOf = (codes: Int32Array) => Int32Array.from({ length: outputs }, (_, output) => codes[output] - codes[outputs + output]);

@@ -34,8 +34,9 @@ export function placeTile(space: KernelSpace, settings: KernelSettings, cells: T
       if (rowWords > blockLines) words[word + blockLines] = squares[cell];
     }
   }
-  const gains = placeLineValues(space, lineCount, (line) => cells.gainsQ20[range * lineCount + line] * gainUnit);
-  const offsets = placeLineValues(space, lineCount, (line) => cells.offsets[range * lineCount + line]);
+  const { isExact } = settings;
+  const gains = placeLineValues(space, lineCount, (line) => (isExact ? 2 ** 20 : cells.gainsQ20[range * lineCount + line]) * gainUnit);
+  const offsets = placeLineValues(space, lineCount, (line) => (isExact ? 0 : cells.offsets[range * lineCount + line]));
   space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, lineCount, number, gains, offsets });
 }
 

@@ -169,13 +169,13 @@ export class Macro {
    * @returns undefined where there is no kernel, or the program is outside of what it holds
    */
   kernelNetwork(program: RunProgram): KernelNetwork | undefined {
-    const { kernel, kernelNetworks: networks, chip, isExact, isNoisy, energyScale } = this;
+    const { kernel, kernelNetworks: networks, chip, energyScale } = this;
     if (kernel === undefined || !kernelHolds(program)) return undefined;
     if (this.networksEpoch !== chip.arrayEpoch) networks.clear();
     this.networksEpoch = chip.arrayEpoch;
     const tile = (lines: TileLines) => this.tile(lines);
     const known = networks.get(program)
-      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, isExact: isExact && !isNoisy, energyScale, tile });
+      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, energyScale, tile });
     networks.delete(program);
     networks.set(program, known);
     for (const oldest of networks.keys()) {
@@ -187,7 +187,7 @@ export class Macro {
 
   private get kernelSettings() {
     const [{ minimumCode, maximumCode }] = this.conversionOf;
-    return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode };
+    return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode, isExact: this.isExact && !this.isNoisy };
   }
 
   private kernelTile(kernel: WebAssembly.Module, cells: TileCells, range: number): KernelTile {
