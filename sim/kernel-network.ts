@@ -152,8 +152,8 @@ class KernelLayer {
   }
 
   /** The row of a tile's matrix that stands for an input, 0 where the input is only there to make a pair. */
-  private valuesOf<Value>(valueOf: (place: Place) => Value, nothing: Value): Value[] {
-    return this.places.map((place) => (place === undefined ? nothing : valueOf(place)));
+  private valuesOf<Value>(pick: (place: Place) => Value, nothing: Value): Value[] {
+    return this.places.map((place) => (place === undefined ? nothing : pick(place)));
   }
 
   /** Bit-serial: rows of cells, tile by tile. */
@@ -161,7 +161,9 @@ class KernelLayer {
     const { space, macro: { settings }, layer, places } = this;
     const rowBytes = rowBytesOf(settings);
     const tiles = space.take(cells.length * tileStructure.sizeBytes);
-    cells.forEach((tile, index) => placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index));
+    for (const [index, tile] of cells.entries()) {
+      placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index);
+    }
     const rowOffsets = space.take(places.length * 4);
     space.integers(rowOffsets, places.length).set(this.valuesOf(({ row }) => row * rowBytes, 0));
     const slotOffsets = space.take(this.lineCount * 4);
@@ -270,7 +272,7 @@ export class KernelNetwork {
       firstTile += layer.tiles.length;
       return placed;
     });
-    this.layers.slice(1).forEach((layer, index) => this.layers[index].feeds(layer));
+    for (const [index, layer] of this.layers.slice(1).entries()) this.layers[index].feeds(layer);
     this.frame = this.space.take(channels * height * width);
   }
 

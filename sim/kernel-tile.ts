@@ -40,10 +40,10 @@ export function placeTile(space: KernelSpace, settings: KernelSettings, cells: T
   space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, lineCount, number, gains, offsets });
 }
 
-function placeLineValues(space: KernelSpace, lineCount: number, valueOf: (line: number) => number): number {
+function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: number) => number): number {
   const at = space.take(slotCountOf(lineCount) * 8);
   const values = space.doubles(at, slotCountOf(lineCount));
-  for (let line = 0; line < lineCount; line += 1) values[slotOf(line)] = valueOf(line);
+  for (let line = 0; line < lineCount; line += 1) values[slotOf(line)] = pick(line);
   return at;
 }
 

@@ -159,8 +159,8 @@ export class Macro {
         if (this.isNoisy) squares[at] = shiftRounded(code * code, squareBits);
       }
     }
-    const lineValues = (valueOf: (conversion: Conversion) => number) =>
-      Int32Array.from({ length: this.ranges.length * lineCount }, (_, index) => valueOf(this.conversionOf[Math.floor(index / lineCount)]));
+    const lineValues = (pick: (conversion: Conversion) => number) =>
+      Int32Array.from({ length: this.ranges.length * lineCount }, (_, index) => pick(this.conversionOf[Math.floor(index / lineCount)]));
     return { lineCount, codes, squares, gainsQ20: lineValues(({ gainQ20 }) => gainQ20), offsets: lineValues(({ offset }) => offset) };
   }
 
