@@ -158,7 +158,7 @@ export class Macro {
     this.networksState = stateName;
     const tile = (lines: TileLines) => this.tile(lines);
     const known = networks.get(program)
-      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, isExact: this.converters.isExact && !this.isNoisy, energyScale, tile });
+      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, energyScale, tile });
     networks.delete(program);
     networks.set(program, known);
     for (const oldest of networks.keys()) {
