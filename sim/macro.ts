@@ -1,6 +1,7 @@
 import { sourceLineCount } from '../firmware-protocol/limits.js';
 import { type Conversion, convert, GaussianStream, gainOf, shiftRounded } from '../firmware-protocol/numerics/index.js';
 import { type Chip, noiseStream, topCode } from './chip.js';
+import { EffectiveArray } from './effective-array.js';
 import type { Profile } from './profile.js';
 
 /** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits. */
@@ -61,6 +62,7 @@ export class Macro {
   /** Of the operation under way, which sets it to 0: the sum of many operations would leave the integers that a double holds. */
   energyFemtojoules = 0;
 
+  private readonly effective: EffectiveArray;
   private readonly tiles = new Map<string, TileCells>();
   private tilesEpoch = -1;
   private readonly conversionOf: readonly Conversion[];
@@ -75,6 +77,7 @@ export class Macro {
 
   constructor(readonly chip: Chip) {
     const { profile } = chip;
+    this.effective = new EffectiveArray(chip);
     this.isExact = profile.converterBits === 32;
     this.ranges = rangesOf(profile);
     this.conversionOf = this.ranges.map(({ stepNumeratorNanosiemens, stepDenominator }) => ({
@@ -125,7 +128,7 @@ export class Macro {
     for (let row = 0, at = 0; row < bitLineCount; row += 1) {
       const first = (firstBitLine + row) * sourceLineCount;
       for (let line = 0; line < lineCount; line += 1, at += 1) {
-        const code = this.chip.codes[first + sourceLines[line]];
+        const code = this.effective.code(first + sourceLines[line]);
         codes[at] = code;
         if (this.isNoisy) squares[at] = shiftRounded(code * code, squareBits);
       }
@@ -209,13 +212,13 @@ export class Macro {
       const read = this.readCell(cell, averages, conversion, deviates);
       if (read === topCode) saturatedCells += 1;
       codes[index] = read;
-      this.account(averages, this.chip.codes[cell] * averages);
+      this.account(averages, this.effective.code(cell) * averages);
     }
     return { codes, saturatedCells };
   }
 
   private readCell(cell: number, averages: number, conversion: Conversion, deviates: Int32Array): number {
-    const code = this.chip.codes[cell];
+    const code = this.effective.code(cell);
     if (code === topCode) return topCode;
     const sigma = Math.floor(Math.sqrt(shiftRounded(code * code, squareBits) * this.varianceFactor));
     let total = 0;

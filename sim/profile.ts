@@ -28,6 +28,10 @@ export interface Profile {
   readonly conversionNanoseconds: number;
   readonly parallelConverters: number;
   readonly conversionEnergyFemtojoules: number;
+  /** Of the wire from one cell to the next, along bit lines and along source lines; 0: none. */
+  readonly lineResistanceOhmsPerCell: number;
+  /** In series with each bit line at its driven end; 0: none. */
+  readonly multiplexerResistanceOhms: number;
   /** Envelope of the board: a RESET outside it is refused. */
   readonly resetAmplitudeMaximumMillivolts: number;
   readonly resetWidthMaximumNanoseconds: number;
@@ -55,6 +59,8 @@ const labHalf: Profile = {
   conversionNanoseconds: 20_000,
   parallelConverters: 8,
   conversionEnergyFemtojoules: 500_000_000,
+  lineResistanceOhmsPerCell: 0,
+  multiplexerResistanceOhms: 0,
   resetAmplitudeMaximumMillivolts: 2500,
   resetWidthMaximumNanoseconds: 1_000_000,
   resetPulsesPerCellMaximum: 100,
@@ -112,6 +118,8 @@ const bounds: Readonly<Record<string, Bounds>> = {
   conversionNanoseconds: { minimum: 1, maximum: 1e9, integer: true },
   parallelConverters: { minimum: 1, maximum: sourceLineCount, integer: true },
   conversionEnergyFemtojoules: { minimum: 0, maximum: 1e12, integer: true },
+  lineResistanceOhmsPerCell: { minimum: 0, maximum: 100 },
+  multiplexerResistanceOhms: { minimum: 0, maximum: 1000 },
   resetAmplitudeMaximumMillivolts: { minimum: 0, maximum: 5000, integer: true },
   resetWidthMaximumNanoseconds: { minimum: 0, maximum: 1e9, integer: true },
   resetPulsesPerCellMaximum: { minimum: 0, maximum: 1e6, integer: true },
