@@ -170,7 +170,7 @@ export interface Accuracy {
   readonly iterationLimit: number;
 }
 
-/** Currents of source lines are then exact to 1e-6 of themselves, up to 100 ohms a cell. */
+/** Each source line's current is then exact to 1e-6 of itself, up to 100 ohms a cell. */
 export const currentAccuracy: Accuracy = { residualFraction: 1e-8, iterationLimit: 2000 };
 
 /** A column holds one large entry at the source line's own end, against which the far cells' share of the residual is small. */
@@ -292,8 +292,7 @@ export class CrossbarSolver {
 
 /**
  * The matrix that the array is from outside: with driven or grounded bit lines, current of source line = Σ volts[bit line] · matrix. One solve a
- * source line. No solve begins from its neighbour's: with the source line's own voltage moved along, what would be gained is less than one of
- * the usual seven iterations, and keeping the solution would cost each of them a fifth.
+ * source line, each from zero: beginning with the neighbour's solution would need all voltages kept, and iterations keep only the driven ends.
  *
  * @param sourceLines which columns are wanted, in this order
  * @returns siemens, bit line × sourceLines.length + index of the source line in the list
