@@ -132,6 +132,7 @@ export class Macro {
   }
 
   private copyTile({ firstBitLine, bitLineCount, sourceLines }: TileLines): TileCells {
+    this.effective.settle();
     const lineCount = sourceLines.length;
     const codes = new Int32Array(bitLineCount * lineCount);
     const squares = new Int32Array(this.isNoisy ? codes.length : 0);
@@ -300,6 +301,7 @@ export class Macro {
     const codes = new Uint16Array(region.bitLines * region.sourceLines);
     let saturatedCells = 0;
     this.chip.operationCount += 1;
+    this.effective.settle();
     for (let index = 0; index < codes.length; index += 1) {
       const line = index % region.sourceLines;
       const cell = (region.firstBitLine + (index - line) / region.sourceLines) * sourceLineCount + region.firstSourceLine + line;

@@ -209,6 +209,35 @@ t.test('multiplexers alone are a gain a bit line, which rises when cells of it a
   t.equal(macro.tile(someLines).codes[0], Math.round(chip.codes[3] * gain()), 'the array has changed, and so have effective codes');
 });
 
+t.test('a pulse is seen by a read of its own operation, and by all reads after it exactly', async (t) => {
+  const overrides = { lineResistanceOhmsPerCell: 1, multiplexerResistanceOhms: 125 };
+  const chip = chipWith(overrides);
+  const macro = new Macro(chip);
+  const cell = 300 * 512 + 200;
+  chip.beginOperation();
+  const before = macro.readCell(cell, 1);
+  chip.reset(cell, { amplitudeMillivolts: 2000, widthNanoseconds: 1000, complianceMicroamperes: 0 });
+  const within = macro.readCell(cell, 1);
+  const region = { firstBitLine: 300, bitLines: 1, firstSourceLine: 200, sourceLines: 4 };
+  const after = macro.readCells(region, 1).codes;
+  t.ok(within < before / 2, `${within} after ${before}`);
+  t.ok(Math.abs(within - after[0]) <= 0.02 * before, `${within} is near ${after[0]}`);
+  t.strictSame(after, new Macro(chip).readCells(region, 1).codes, 'as a macro that never saw the chip before it');
+});
+
+t.test('ageing counts with the share of a cell that gets through', async (t) => {
+  const drifting = { driftMeanFractionPerDecade: 0.002, driftSdFractionPerDecade: 0.002, lineResistanceOhmsPerCell: 1 };
+  const chip = chipWith(drifting);
+  const macro = new Macro(chip);
+  const fresh = macro.tile(someLines).codes;
+  for (const cell of [3, 400, 300 * 512 + 3]) chip.changedAtNanoseconds[cell] = 0;
+  chip.operationNanoseconds = 1e15;
+  const aged = macro.tile(someLines).codes;
+  const change = chip.codeNow(3) - chip.codes[3];
+  t.ok(change !== 0 && Math.abs((aged[0] - fresh[0]) / change - 0.9) < 0.1, `${fresh[0]} became ${aged[0]}, the cell alone changed by ${change}`);
+  t.equal(aged[2], fresh[2], 'a cell that does not age stays');
+});
+
 t.test('a little resistance of lines is close to the closed form of multiplexers alone; none of both is the chip itself', async (t) => {
   const closed = new Macro(chipWith({ multiplexerResistanceOhms: 470 })).tile(someLines).codes;
   const solved = new Macro(chipWith({ multiplexerResistanceOhms: 470, lineResistanceOhmsPerCell: 1e-6 })).tile(someLines).codes;
