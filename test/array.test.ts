@@ -1,6 +1,7 @@
 // The operations on an array, on a real driver, line and board: what each does to cells, that a dry run says it before, and that nothing is pulsed twice.
 import t, { type Test } from 'tap';
 import { type Device, openDevice, parseAddress, type Region } from '../driver/index.js';
+import { hasCell } from '../server/array/cell-bitmap.js';
 import { type Bundle, bundleFromFiles, filesOfBundle } from '../server/network/bundle.js';
 import { readNpyArray } from '../server/network/npy.js';
 import { placeNetwork } from '../server/network/placement.js';
@@ -44,9 +45,15 @@ function add(array: ArrayBench, bundle: Bundle): string {
   return bundle.digest;
 }
 
-const isSet = (bitmap: Uint8Array, cell: number) => ((bitmap[cell >> 3] >> (cell & 7)) & 1) === 1;
+const not = (passes: (cell: number) => boolean) => (cell: number) => !passes(cell);
 const cells = [...Array(512 * 512).keys()];
-const prunedOf = ({ layers, chip }: Bundle) => prunedCells(layers.map(({ mask }) => mask), chip?.placements ?? [], geometry);
+/** Deep comparison of a quarter of a million numbers takes minutes. */
+const isSame = (left: ArrayLike<number>, right: ArrayLike<number>) => left.length === right.length && Array.prototype.every.call(left, (value, index) => value === right[index]);
+/** Whether a cell is pruned by the mask of a bundle. */
+const prunedBy = ({ layers, chip }: Bundle) => {
+  const bitmap = prunedCells(layers.map(({ mask }) => mask), chip?.placements ?? [], geometry);
+  return (cell: number) => hasCell(bitmap, cell);
+};
 const isIn = ({ firstBitLine, bitLines, firstSourceLine, sourceLines }: Region) => (cell: number) => {
   const [bitLine, sourceLine] = [Math.floor(cell / 512) - firstBitLine, (cell % 512) - firstSourceLine];
   return bitLine >= 0 && bitLine < bitLines && sourceLine >= 0 && sourceLine < sourceLines;
@@ -69,7 +76,7 @@ t.test('forming reaches its target on a chip whose breakdown it does not know, a
     const before = countsOf(board.chip).forming;
     const again = await array.run(device, 'form', { region: corner, targetYield: 0.5 });
     t.equal(again.summary.pulses.forming, 0);
-    t.strictSame(countsOf(board.chip).forming, before);
+    t.ok(isSame(countsOf(board.chip).forming, before));
     const map = readNpyArray(array.objects.get(summary.objects.outcomes) as Uint8Array, 'outcomes', 'u1');
     t.strictSame(map.shape, [20, 20]);
     t.equal(map.data.filter((outcome) => outcome === 2).length, summary.outcomes.formed);
@@ -90,7 +97,7 @@ t.test('a forming that was cut off goes on at the amplitude where each cell stan
   const { forming } = countsOf(board.chip);
   const whole = await on(t, TcpBoard.start('lab', 5, {}, 'pristine'));
   await whole.array.run(whole.device, 'form', asked);
-  t.strictSame(forming, countsOf(whole.board.chip).forming, 'cell by cell as many pulses as if it had not been cut off');
+  t.ok(isSame(forming, countsOf(whole.board.chip).forming), 'cell by cell as many pulses as if it had not been cut off');
   t.ok(cut.some((count, cell) => count > 0 && forming[cell] > count));
   const shares = array.ledger.shares(board.chip.chipId).map(({ owner, pulses }) => [owner?.jobId, pulses.forming]);
   t.equal(shares.reduce((sum, [, pulses]) => sum + Number(pulses), 0), board.chip.pulses, 'every pulse is somebody\'s');
@@ -104,26 +111,29 @@ t.test('a mask pulses the pruned cells that conduct, once; one that prunes a lit
   const model = add(array, first);
   const plan = await array.plan(device, 'apply-mask', { model });
   const { summary } = await array.run(device, 'apply-mask', { model });
-  const pruned = cells.filter((cell) => isSet(prunedOf(first), cell));
+  const pruned = cells.filter(prunedBy(first));
   t.equal(plan.leastPulses.reset, pruned.length);
   t.equal(summary.pulses.reset, pruned.length, 'one pulse each');
   t.match(summary, { stubbornCells: 0, outcomes: { inside: pruned.length }, regrownPairs: 0, staleSnapshot: null });
-  t.strictSame(cells.filter((cell) => countsOf(board.chip).reset[cell] > 0), pruned);
+  const { reset } = countsOf(board.chip);
+  t.ok(isSame(cells.filter((cell) => reset[cell] > 0), pruned));
   t.equal((await array.run(device, 'apply-mask', { model })).summary.pulses.reset, 0);
-  const difference = cells.filter((cell) => isSet(prunedOf(sparser), cell) && !isSet(prunedOf(first), cell));
+  const difference = cells.filter(prunedBy(sparser)).filter(not(prunedBy(first)));
   t.ok(difference.length > 0);
   t.equal((await array.run(device, 'apply-mask', { model: add(array, sparser) })).summary.pulses.reset, difference.length);
-  t.strictSame(cells.filter((cell) => countsOf(board.chip).reset[cell] > 1), [], 'no cell was pulsed twice');
+  t.ok(countsOf(board.chip).reset.every((count) => count <= 1), 'no cell was pulsed twice');
 });
 
 t.test('a board of protocol 2 gets the same mask by pulses and reads of the host', async (t) => {
   const chip = Chip.formed({ ...profileNamed('lab-full'), stuckOnFraction: 0 }, 2);
-  const { board, device, array } = await on(t, TcpBoard.with(chip, { ...firmwares.current, protocol: { minimum: 1, maximum: 2 }, capabilities: firmwares.current.capabilities.filter((name) => !['FormCells', 'SetCells', 'ProgramCells', 'ReadWear'].includes(name)) }));
+  const capabilities = firmwares.current.capabilities.filter((name) => !['FormCells', 'SetCells', 'ProgramCells', 'ReadWear'].includes(name));
+  const firmware = { ...firmwares.current, protocol: { minimum: 1, maximum: 2 }, capabilities };
+  const { board, device, array } = await on(t, TcpBoard.with(chip, firmware));
   const bundle = madeOn(board);
   const model = add(array, bundle);
-  const pruned = cells.filter((cell) => isSet(prunedOf(bundle), cell));
+  const pruned = cells.filter(prunedBy(bundle));
   t.equal((await array.run(device, 'apply-mask', { model })).summary.pulses.reset, pruned.length);
-  t.strictSame(array.ledger.counts(chip.chipId).reset, countsOf(chip).reset, 'the ledger counts for it');
+  t.ok(isSame(array.ledger.counts(chip.chipId).reset, countsOf(chip).reset), 'the ledger counts for it');
   t.equal((await array.run(device, 'apply-mask', { model })).summary.pulses.reset, 0);
   await t.rejects(array.run(device, 'form', {}), { code: 'METHOD_UNSUPPORTED' });
 });
@@ -152,7 +162,7 @@ async function regrowing(t: Test) {
 
 t.test('a mask that keeps pairs which were RESET is refused with their count, and redrawn where that is asked for', async (t) => {
   const { board, device, array, before, first, model, bundle } = await regrowing(t);
-  const lost = cells.filter((cell) => isSet(prunedOf(first), cell) && !isSet(prunedOf(bundle), cell) && before[cell] > 0);
+  const lost = cells.filter(prunedBy(first)).filter(not(prunedBy(bundle))).filter((cell) => before[cell] > 0);
   const plan = await array.plan(device, 'apply-mask', { model });
   const pulses = board.chip.pulses;
   await t.rejects(array.run(device, 'apply-mask', { model }), { code: 'MASK_REGROWS', message: new RegExp(`${plan.figures['regrowingPairs']} pairs .*${lost.length} cells`) });
@@ -161,7 +171,8 @@ t.test('a mask that keeps pairs which were RESET is refused with their count, an
   const { summary, rows } = await array.run(device, 'apply-mask', { model, regrow: 'redraw' });
   t.match(summary, { pulses: { set: lost.length, reset: 0 }, regrownPairs: plan.figures['regrowingPairs'], staleSnapshot: bundle.chip?.snapshotDigest });
   t.same(new Set(summary.staleModels), new Set(array.bundles.keys()), 'every bundle on that snapshot is stale');
-  t.strictSame(cells.filter((cell) => countsOf(board.chip).set[cell] > 0), lost, 'cells that never formed are not SET');
+  const { set } = countsOf(board.chip);
+  t.ok(isSame(cells.filter((cell) => set[cell] > 0), lost), 'cells that never formed are not SET');
   t.equal(rows.length, summary.regrownPairs);
   const [row] = rows as { oldMicrosiemens: number; newMicrosiemens: number }[];
   t.ok(Math.abs(row.oldMicrosiemens) < 40 && Math.abs(row.newMicrosiemens) < 40 && row.oldMicrosiemens !== row.newMicrosiemens);
@@ -175,7 +186,8 @@ t.test('regrow "program" brings pairs back to about what the snapshot recorded',
   const plan = await array.plan(device, 'apply-mask', { model, regrow: 'program' });
   t.strictSame(plan.brokenLimits, []);
   const { summary } = await array.run(device, 'apply-mask', { model, regrow: 'program', toleranceFraction: 0.1 });
-  const set = cells.filter((cell) => countsOf(board.chip).set[cell] > 0);
+  const counts = countsOf(board.chip);
+  const set = cells.filter((cell) => counts.set[cell] > 0);
   t.ok(set.length > 0 && summary.pulses.set >= set.length && summary.pulses.set <= plan.mostPulses.set);
   const near = set.filter((cell) => Math.abs(board.chip.codes[cell] / before[cell] - 1) < 0.15);
   t.ok(near.length >= 0.9 * set.length, `${near.length} of ${set.length} cells are where they were`);

@@ -3,6 +3,7 @@
 import t, { type Test } from 'tap';
 import { type Device, openDevice, parseAddress } from '../driver/index.js';
 import { MacroError } from '../proto/error.js';
+import { WearMeter } from '../server/array/wear-meter.js';
 import { BundleApplier } from '../server/inference/apply.js';
 import { HostGate } from '../server/inference/gate.js';
 import { type InferenceParameters, inferenceJob } from '../server/inference/job.js';
@@ -13,15 +14,17 @@ import { type Bundle, bundleFromFiles, filesOfBundle } from '../server/network/b
 import { compile, earlyStopAt } from '../server/network/compile.js';
 import { placeNetwork } from '../server/network/placement.js';
 import { fingerprintOf, prunedCells, snapshotDigest } from '../server/network/snapshot.js';
+import { WearLedger } from '../server/store/wear-ledger.js';
 import { systemClock } from '../server/system-clock.js';
 import { filmedDigits } from './digits.js';
+import { throwAwayDatabase } from './rig/array.js';
 import { smallBundle } from './small-bundle.js';
 import { countingPrng, TcpBoard } from './tcp-board.js';
 
 const geometry = { bitLines: 512, sourceLines: 512 };
 
-async function bench(t: Test, profile: string, seed = 1): Promise<{ board: TcpBoard; device: Device }> {
-  const board = await TcpBoard.start(profile, seed);
+async function bench(t: Test, profile: string, seed = 1, overrides: object = {}): Promise<{ board: TcpBoard; device: Device }> {
+  const board = await TcpBoard.start(profile, seed, overrides);
   const device = openDevice({ address: parseAddress(board.address), clock: systemClock, prng: countingPrng(7), onEvent: () => undefined });
   t.teardown(async () => {
     await device.close();
@@ -29,6 +32,9 @@ async function bench(t: Test, profile: string, seed = 1): Promise<{ board: TcpBo
   });
   return { board, device };
 }
+
+const applier = (t: Test) => new BundleApplier({ meter: new WearMeter(new WearLedger(throwAwayDatabase(t))), snapshot: () => undefined });
+const work = { owner: { jobId: 'job', user: null } };
 
 const withWeights = () => bundleFromFiles(filesOfBundle(smallBundle()));
 
@@ -51,20 +57,20 @@ const isSet = (bitmap: Uint8Array, cell: number) => ((bitmap[cell >> 3] >> (cell
 const bits = (bitmap: Uint8Array) => Array.from({ length: bitmap.length * 8 }, (_, cell) => cell).filter((cell) => isSet(bitmap, cell));
 
 t.test('a bundle made on a chip is applied by resetting exactly the pruned cells that conduct, once', async (t) => {
-  const { board, device } = await bench(t, 'lab');
+  const { board, device } = await bench(t, 'lab', 1, { stuckOnFraction: 0 });
   const bundle = madeOn(board);
   const { layers, chip } = bundle;
   const pruned = prunedCells(layers.map(({ mask }) => mask), chip?.placements ?? [], geometry);
   const before = board.chip.codes.slice();
   const conducting = bits(pruned).filter((cell) => before[cell] > 0);
   const identity = await device.whenReady(5000);
-  const first = await new BundleApplier().apply(device, identity, bundle, true);
+  const first = await applier(t).apply(device, identity, bundle, true, work);
   t.ok(conducting.length > 1000 && conducting.length < bits(pruned).length, 'half of the pairs never formed');
   t.equal(first.pulses, conducting.length);
   const changed = Array.from(before.keys()).filter((cell) => board.chip.codes[cell] !== before[cell]);
   t.ok(changed.every((cell) => isSet(pruned, cell)), 'no other cell was touched');
   t.equal(board.chip.pulses, conducting.length);
-  const again = await new BundleApplier().apply(device, identity, bundle, true);
+  const again = await applier(t).apply(device, identity, bundle, true, work);
   t.equal(again.pulses, 0, 'what is applied is not pulsed again');
   t.equal(board.chip.pulses, conducting.length);
 });
@@ -74,7 +80,7 @@ t.test('a bundle is refused on another chip, and on one that only claims to be t
   const bundle = madeOn(board);
   const other = await bench(t, 'lab', 2);
   const identity = await other.device.whenReady(5000);
-  const apply = (changed: Bundle) => new BundleApplier().apply(other.device, identity, changed, true);
+  const apply = (changed: Bundle) => applier(t).apply(other.device, identity, changed, true, work);
   await t.rejects(apply(bundle), { code: 'BUNDLE_CHIP_MISMATCH', message: /made on sim-lab-half-1/ });
   const claimed = { ...bundle, ...(bundle.chip && { chip: { ...bundle.chip, chipId: identity.chipId } }) };
   await t.rejects(apply(claimed), { code: 'BUNDLE_CHIP_MISMATCH', message: /correlate/ });
@@ -89,7 +95,7 @@ t.test('after a command whose outcome is unknown the cells are read, then the bu
   await t.rejects(lost, { code: 'OUTCOME_UNKNOWN', outcome: 'unknown' });
   t.equal(device.state, 'needs-reconcile');
   const identity = await device.whenReady(5000);
-  await new BundleApplier().apply(device, identity, withWeights(), true);
+  await applier(t).apply(device, identity, withWeights(), true, work);
   t.equal(device.state, 'ready');
 });
 
@@ -97,7 +103,7 @@ t.test('a bundle with weights needs a device that can take them', async (t) => {
   const { device } = await bench(t, 'ideal');
   const identity = await device.whenReady(5000);
   const board = { ...identity, capabilities: identity.capabilities.filter((name) => name !== 'LoadSnapshot') };
-  await t.rejects(new BundleApplier().apply(device, board, withWeights(), true), { code: 'METHOD_UNSUPPORTED' });
+  await t.rejects(applier(t).apply(device, board, withWeights(), true, work), { code: 'METHOD_UNSUPPORTED' });
 });
 
 const ranges = [{ name: 'multiply', stepNumeratorNanosiemens: 1, stepDenominator: 1 }];
@@ -130,7 +136,7 @@ interface Outcome {
 
 /** Runs a job of three digits; `done` rows are there already. `signal` aborts after so many rows. */
 async function runJob(
-  device: Device, changes: Partial<InferenceParameters>, done: InferenceRow[] = [], stopAfter?: number,
+  t: Test, device: Device, changes: Partial<InferenceParameters>, done: InferenceRow[] = [], stopAfter?: number,
 ): Promise<Outcome> {
   const bundle = withWeights();
   const pack = packRecordings(filmedDigits(3).map(({ input, label, bytes }) => ({ input, label, bytes })));
@@ -139,6 +145,8 @@ async function runJob(
   const stop = new AbortController();
   const kind = inferenceJob({
     connectTimeoutMilliseconds: 5000,
+    meter: new WearMeter(new WearLedger(throwAwayDatabase(t))),
+    snapshot: () => undefined,
     model: () => bundle,
     object: () => pack,
     rows: () => done,
@@ -165,16 +173,16 @@ async function runJob(
 
 t.test('device and host execution give the same rows, costs and noise included', async (t) => {
   const { device } = await bench(t, 'lab-paper');
-  const onDevice = await runJob(device, { execution: 'device' });
+  const onDevice = await runJob(t, device, { execution: 'device' });
   t.equal(onDevice.rows.length, 3);
-  t.strictSame(await runJob(device, { execution: 'host' }), onDevice);
-  const later = await runJob(device, { execution: 'device', firstInferenceNumber: 20 });
+  t.strictSame(await runJob(t, device, { execution: 'host' }), onDevice);
+  const later = await runJob(t, device, { execution: 'device', firstInferenceNumber: 20 });
   t.not(later.rows[0].outputMean[0], onDevice.rows[0].outputMean[0], 'noise is keyed by the inference number');
 });
 
 t.test('each timestep is told as it happens, and the row is what they add up to', async (t) => {
   const { device } = await bench(t, 'ideal');
-  const { rows, timesteps } = await runJob(device, { threshold: null });
+  const { rows, timesteps } = await runJob(t, device, { threshold: null });
   t.equal(timesteps.length, 3 * 4);
   const last = timesteps[3] as { timestep: number; prediction: number; confidence: number };
   t.equal(last.timestep, 3);
@@ -184,11 +192,11 @@ t.test('each timestep is told as it happens, and the row is what they add up to'
 
 t.test('a run that was cut off goes on behind its rows and ends with the same summary', async (t) => {
   const { device } = await bench(t, 'lab-paper');
-  const whole = await runJob(device, {});
-  const cut = await runJob(device, {}, [], 1);
+  const whole = await runJob(t, device, {});
+  const cut = await runJob(t, device, {}, [], 1);
   t.ok(cut.summary instanceof MacroError && cut.summary.code === 'CANCELLED');
   t.strictSame(cut.rows, whole.rows.slice(0, cut.rows.length));
-  const resumed = await runJob(device, {}, cut.rows);
+  const resumed = await runJob(t, device, {}, cut.rows);
   t.strictSame(resumed.rows, whole.rows);
   t.strictSame(resumed.summary, whole.summary);
 });

@@ -50,7 +50,8 @@ export function planOf(
   for (const { planned: pulses, staircase, averages } of efforts) {
     const most = mostPulses([pulses])[pulses.kind];
     const highest = { ...staircase.first, amplitudeMillivolts: staircase.lastMillivolts };
-    const verifyNanoseconds = (map.nanosecondsPerCell * averages) / readAverages;
+    // Boards convert several averages at once, so that fewer need not be quicker.
+    const verifyNanoseconds = map.nanosecondsPerCell * Math.max(1, averages / readAverages);
     nanoseconds += most * (staircase.first.widthNanoseconds + pulseSettlingNanoseconds + verifyNanoseconds);
     femtojoules += most * pulseFemtojoules(highest, array.microsiemensOf(conducting));
   }

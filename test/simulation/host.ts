@@ -2,6 +2,7 @@ import { Device, type DeviceEvent } from '../../driver/index.js';
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
 import type { Outcome } from '../../proto/outcome.js';
+import { WearMeter } from '../../server/array/wear-meter.js';
 import { type BusEvent, EventBus } from '../../server/event-bus.js';
 import { inferenceJob } from '../../server/inference/job.js';
 import { type JobKind, Scheduler } from '../../server/job/scheduler.js';
@@ -9,6 +10,7 @@ import type { Job } from '../../server/job/state.js';
 import { JobStore } from '../../server/job/store.js';
 import { type Database, openDatabase } from '../../server/store/database.js';
 import { StoredRequestLog } from '../../server/store/request-log.js';
+import { WearLedger } from '../../server/store/wear-ledger.js';
 import type { Turn } from './cable.js';
 import type { Chance } from './chance.js';
 import { GuardedClock } from './guarded-clock.js';
@@ -134,7 +136,7 @@ export class Host {
   /** The kinds of the simulation and the service's own, each watched as it begins. */
   private kinds(): JobKind[] {
     const { shop, watch } = this.options;
-    return [...workKinds(shop), inferenceJob(inferenceSources(this.store))].map((kind) => ({
+    return [...workKinds(shop), inferenceJob(inferenceSources(this.store, new WearMeter(new WearLedger(this.database))))].map((kind) => ({
       name: kind.name,
       run: (context, parameters) => {
         watch.begins(context.job.id);

@@ -1,3 +1,4 @@
+import type { WearMeter } from '../../server/array/wear-meter.js';
 import { encodeRecording } from '../../server/dataset/recording.js';
 import type { InferenceParameters, InferenceSources } from '../../server/inference/job.js';
 import { packRecordings, type SentRecording } from '../../server/inference/recording-pack.js';
@@ -38,9 +39,11 @@ export function inferenceParameters(variant: number, execution: 'device' | 'host
 /** The number of the variant that parameters are of. */
 export const variantOf = (parameters: unknown): number => Number((parameters as InferenceParameters).recordings);
 
-export function inferenceSources(store: JobStore): InferenceSources {
+export function inferenceSources(store: JobStore, meter: WearMeter): InferenceSources {
   return {
     connectTimeoutMilliseconds,
+    meter,
+    snapshot: () => undefined,
     model: () => bundle,
     object: (number) => packs[Number(number)],
     rows: (id) => store.results(id) as Iterable<InferenceRow>,
