@@ -18,7 +18,8 @@ export interface Hello {
 export interface Geometry { bitLines: number; sourceLines: number; cellUnitNanosiemens: number }
 export interface DeviceLimits { messageBytes: number; bulkBytes: number; programs: number; journalEntries: number; requestsInFlight: number }
 export interface ConverterRange { name: string; stepNumeratorNanosiemens: number; stepDenominator: number }
-export interface Converter { bits: number; signedCodes: boolean; differential: boolean; ranges: ConverterRange[] }
+/** `channels`: source line s is converted by channel s modulo this; 0 or absent: not stated. */
+export interface Converter { bits: number; signedCodes: boolean; differential: boolean; ranges: ConverterRange[]; channels?: number }
 
 export const resetReasons = ['power-on', 'requested', 'watchdog', 'brown-out'] as const;
 

@@ -15,11 +15,13 @@ export interface CellAge {
   readonly changedAtNanoseconds: number;
   /** How long its bit line has been driven for reads since. */
   readonly drivenNanoseconds: number;
+  /** Pulses since then on other cells of its word line, whose gates were open with its own. */
+  readonly halfSelections: number;
 }
 
 /**
- * What time makes of a conductance (MODEL.md §"Time"): drift, read disturb and telegraph noise, functions of cell and operation time alone. What is
- * switched off costs nothing: `isOn` says whether anything has to be asked.
+ * What time and the neighbours make of a conductance (MODEL.md §"Time"): drift, disturb and telegraph noise, functions of the cell, of operation time and
+ * of what was done to its lines. What is switched off costs nothing: `isOn` says whether anything has to be asked.
  */
 export class AgeingLaw {
   private readonly accelerated: number;
@@ -29,7 +31,8 @@ export class AgeingLaw {
   }
 
   get isOn(): boolean {
-    return this.isDrifting || this.isFlickering || this.profile.readDisturbFractionPerSecond > 0;
+    const { readDisturbFractionPerSecond, halfSelectDisturbFraction } = this.profile;
+    return this.isDrifting || this.isFlickering || readDisturbFractionPerSecond > 0 || halfSelectDisturbFraction > 0;
   }
 
   /** How long nothing changes of itself, at most; Infinity where only reads and pulses change anything. */
@@ -58,9 +61,10 @@ export class AgeingLaw {
     return Math.max(0, 1 - rate * decades(1 + Math.max(0, elapsed)));
   }
 
-  private disturbFactor({ drivenNanoseconds }: CellAge): number {
-    const { readDisturbFractionPerSecond } = this.profile;
-    return Math.max(0, 1 - (readDisturbFractionPerSecond * drivenNanoseconds) / nanosecondsPerSecond);
+  private disturbFactor({ drivenNanoseconds, halfSelections }: CellAge): number {
+    const { readDisturbFractionPerSecond, halfSelectDisturbFraction } = this.profile;
+    const read = (readDisturbFractionPerSecond * drivenNanoseconds) / nanosecondsPerSecond;
+    return Math.max(0, 1 - read - halfSelectDisturbFraction * halfSelections);
   }
 
   private telegraphFactor(cell: number, nowNanoseconds: number): number {

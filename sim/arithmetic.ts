@@ -45,7 +45,7 @@ function convertAll({ gainQ20, offset, sums, noise_256: noise }: ArithmeticOpera
   const limit = productLimit / Math.max(1, gainQ20);
   const wrong = sums.find((sum, index) => Math.abs(sum * 256 + noise[index]) >= limit);
   if (wrong !== undefined) return refuse('convert.sums', wrong, -Math.floor(limit / 256), Math.floor(limit / 256));
-  return { values: sums.map((sum, index) => convert(sum, noise[index], { gainQ20, offset, minimumCode: 0, maximumCode: 0 })) };
+  return { values: sums.map((sum, index) => convert(sum, noise[index], gainQ20, offset)) };
 }
 
 function stepNeurons({ neuron, membranes, spikes, currents }: ArithmeticOperations['neuron']): Answer {

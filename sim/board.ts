@@ -39,6 +39,8 @@ export interface BoardOptions {
   readonly firmware?: Firmware;
   /** Time of the longest frame on its line, where the line has a speed. */
   readonly frameTimeMicroseconds?: number;
+  /** kernel.as.ts compiled, for speed. */
+  readonly kernel?: WebAssembly.Module;
   /** Makes the journal of a boot. A simulation gives one that forgets, to show that it would be found out. */
   readonly journal?: () => Journal<Final>;
 }
@@ -91,7 +93,7 @@ export class Board {
   private state: { epoch: number; digest: Uint8Array } | undefined;
 
   constructor(private readonly options: BoardOptions) {
-    this.macro = new Macro(options.chip);
+    this.macro = new Macro(options.chip, options.kernel);
     this.journal = this.newJournal();
     this.firmware = options.firmware ?? currentFirmware;
     this.bootId = this.newBootId();

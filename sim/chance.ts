@@ -83,5 +83,5 @@ export function decades(value: number): number {
     rest /= 2;
     binary += weight;
   }
-  return binary * 0.301029995663981195;
+  return binary * 0.3010299956639812;
 }

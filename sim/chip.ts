@@ -59,6 +59,9 @@ export class Chip {
   private readonly ageing: AgeingLaw;
   /** What `drivenNanoseconds` of a cell's bit line was at its last pulse. */
   private readonly drivenAtChangeNanoseconds = new Float64Array(cellCount);
+  /** Pulses on each word line, and what that was at a cell's last pulse. */
+  private readonly wordLinePulses = new Uint32Array(Math.max(bitLineCount, sourceLineCount));
+  private readonly wordLinePulsesAtChange = new Uint32Array(cellCount);
 
   private constructor(readonly profile: Profile, readonly seed: number) {
     this.chipId = `sim-${profile.name}-${seed}`;
@@ -107,6 +110,7 @@ export class Chip {
       pulses: this.pulseCounts[cell],
       changedAtNanoseconds: this.changedAtNanoseconds[cell],
       drivenNanoseconds: this.drivenNanoseconds[bitLine] - this.drivenAtChangeNanoseconds[cell],
+      halfSelections: this.wordLinePulses[this.wordLineOf(cell)] - this.wordLinePulsesAtChange[cell],
     };
     return Math.min(topCode - 1, Math.round(code * this.ageing.factor(age, this.slowNanoseconds)));
   }
@@ -184,6 +188,13 @@ export class Chip {
     this.pulseCounts[cell] += 1;
     this.changedAtNanoseconds[cell] = this.operationNanoseconds;
     this.drivenAtChangeNanoseconds[cell] = this.drivenNanoseconds[Math.floor(cell / sourceLineCount)];
+    const wordLine = this.wordLineOf(cell);
+    this.wordLinePulses[wordLine] += 1;
+    this.wordLinePulsesAtChange[cell] = this.wordLinePulses[wordLine];
+  }
+
+  private wordLineOf(cell: number): number {
+    return this.profile.wordLines === 'along-bit-lines' ? Math.floor(cell / sourceLineCount) : cell % sourceLineCount;
   }
 
   /** Called before the first pulse of an operation. */
@@ -265,9 +276,11 @@ export class Chip {
   }
 
   /** What a chip file holds behind its header, in order. */
-  private get saved(): readonly (Uint8Array | Uint16Array | Float64Array)[] {
-    const { codes, states, pulseCounts, formingCounts, setCounts, changedAtNanoseconds, drivenAtChangeNanoseconds, drivenNanoseconds } = this;
-    return [codes, states, pulseCounts, formingCounts, setCounts, changedAtNanoseconds, drivenAtChangeNanoseconds, drivenNanoseconds];
+  private get saved(): readonly (Uint8Array | Uint16Array | Uint32Array | Float64Array)[] {
+    return [
+      this.codes, this.states, this.pulseCounts, this.formingCounts, this.setCounts, this.changedAtNanoseconds, this.drivenAtChangeNanoseconds,
+      this.drivenNanoseconds, this.wordLinePulses, this.wordLinePulsesAtChange,
+    ];
   }
 
   private get savedBytes(): number {

@@ -34,7 +34,10 @@ export function encodeHelloAck({ version, capabilities, unknownFields, protocol 
       messageBytes: maximumPayloadBytes, bulkBytes: maximumBulkBytes, programs, journalEntries: maximumJournalEntries,
       requestsInFlight: maximumRequestsInFlight,
     },
-    converter: { bits: profile.converterBits, signedCodes: false, differential: false, ranges: [...macro.ranges] },
+    converter: {
+      bits: profile.converterBits, signedCodes: false, differential: false, ranges: [...macro.ranges],
+      ...(protocol.maximum > 2 && { channels: profile.parallelConverters }),
+    },
     profile: profile.name,
     ...(protocol.maximum > 2 && { envelope: envelopeOf(profile) }),
     protocolMinimum: isFirst ? 0 : protocol.minimum,

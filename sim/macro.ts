@@ -1,17 +1,25 @@
 import { sourceLineCount } from '../firmware-protocol/limits.js';
-import { type Conversion, convert, GaussianStream, gainOf, shiftRounded } from '../firmware-protocol/numerics/index.js';
+import { convert, GaussianStream, shiftRounded } from '../firmware-protocol/numerics/index.js';
 import type { Pulse } from '../proto/message.js';
 import { noiseStream } from './chance.js';
 import { type Chip, topCode } from './chip.js';
+import { Converters, type Range } from './converters.js';
+import { KernelNetwork, kernelHolds } from './kernel-network.js';
+import { KernelTile } from './kernel-tile.js';
+import type { RunProgram } from './network-run.js';
 import type { Profile } from './profile.js';
 
 /** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits. */
 const squareBits = 12;
+/** Range of the converters in which single cells are read. */
+const cellRange = 1;
 /** Fractional bits of the variance factor. */
 const varianceFactorBits = 8;
 
 /** Tiles that are kept, the longest unused goes first: a few networks of eight layers. */
 const tileLimit = 64;
+/** Networks that are kept in a kernel: as many as a board holds programs. */
+const networkLimit = 4;
 
 /** A block of cells that is multiplied at once: some bit lines by a list of source lines. */
 export interface TileLines {
@@ -21,11 +29,25 @@ export interface TileLines {
   readonly sourceLines: readonly number[];
 }
 
-/** The cells of a tile, row by row (bit line), as the inner loop wants them. */
+/** The cells of a tile, row by row (bit line), as the inner loop wants them, and the converters of its lines. */
 export interface TileCells {
   readonly lineCount: number;
   readonly codes: Int32Array;
+  /** Variance of each cell's read noise in units of `squareBits`; empty where there is no noise. */
   readonly squares: Int32Array;
+  /** Gain of each line's conversion, 2^20 is one code a unit of the sum: all lines in the first range, then all in the second. */
+  readonly gainsQ20: Int32Array;
+  /** ADC codes that each line reads for no current, in the same order. */
+  readonly offsets: Int32Array;
+}
+
+/** One binary multiply: which bit lines of a tile are driven, and where the noise belongs. */
+export interface Drive {
+  /** Indices within the tile, of which the first `rowCount` count. */
+  readonly rows: Int32Array;
+  readonly rowCount: number;
+  readonly position: number;
+  readonly plane: number;
 }
 
 /** Names one binary multiply, so that its noise is its own whatever order multiplies come in. */
@@ -35,29 +57,15 @@ export interface MultiplyKey {
   readonly tile: number;
 }
 
-export interface Range {
-  readonly name: string;
-  readonly stepNumeratorNanosiemens: number;
-  readonly stepDenominator: number;
-}
-
-const microToNano = (microsiemens: number) => Math.round(microsiemens * 1000);
-
-/** Ranges of the converter, in the order in which requests name them. */
-export function rangesOf(profile: Profile): readonly Range[] {
-  if (profile.converterBits === 32) {
-    return ['multiply', 'cell'].map((name) => ({ name, stepNumeratorNanosiemens: profile.cellUnitNanosiemens, stepDenominator: 1 }));
-  }
-  const stepDenominator = 2 ** profile.converterBits;
-  return [
-    { name: 'multiply', stepNumeratorNanosiemens: microToNano(profile.multiplyFullScaleMicrosiemens), stepDenominator },
-    { name: 'cell', stepNumeratorNanosiemens: microToNano(profile.cellFullScaleMicrosiemens), stepDenominator },
-  ];
+/** Femtojoules a unit of the summed codes: multiplier / 2^shift. */
+export interface EnergyScale {
+  readonly multiplier: number;
+  readonly shift: number;
 }
 
 /** The array with its converters: binary multiplies and cell reads, with their duration, energy and saturations. */
 export class Macro {
-  readonly ranges: readonly Range[];
+  readonly converters: Converters;
   conversions = 0;
   saturations = 0;
   /** Of the operation under way, which sets it to 0: the sum of many operations would leave the integers that a double holds. */
@@ -65,26 +73,21 @@ export class Macro {
 
   private readonly tiles = new Map<string, TileCells>();
   private tilesState = '';
-  private readonly conversionOf: readonly Conversion[];
-  private readonly isExact: boolean;
   private readonly varianceFactor: number;
   private readonly multiplyNoise: GaussianStream;
   private readonly readNoise: GaussianStream;
-  private readonly energyScale: { multiplier: number; shift: number };
+  private readonly energyScale: EnergyScale;
+  private kernelTiles = new WeakMap<TileCells, Map<number, KernelTile>>();
+  private readonly kernelNetworks = new Map<RunProgram, KernelNetwork>();
+  private networksState = '';
   private readonly sums = new Int32Array(sourceLineCount);
   private readonly variances = new Int32Array(sourceLineCount);
   private readonly deviates = new Int32Array(sourceLineCount + 4);
 
-  constructor(readonly chip: Chip) {
+  /** @param kernel kernel.as.ts compiled, for speed; without it the same arithmetic runs in TypeScript */
+  constructor(readonly chip: Chip, private readonly kernel?: WebAssembly.Module) {
     const { profile } = chip;
-    this.isExact = profile.converterBits === 32;
-    this.ranges = rangesOf(profile);
-    this.conversionOf = this.ranges.map(({ stepNumeratorNanosiemens, stepDenominator }) => ({
-      gainQ20: gainOf(profile.cellUnitNanosiemens, stepNumeratorNanosiemens, stepDenominator),
-      offset: 0,
-      minimumCode: 0,
-      maximumCode: this.isExact ? 2 ** 31 - 1 : 2 ** profile.converterBits - 1,
-    }));
+    this.converters = new Converters(profile, chip.seed);
     // σ in 1/256 unit is sqrt(Σ g² · (256 r)²); the squares are in units of 2^12, the factor has 8 fractional bits that the root leaves as 4.
     this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * 2 ** squareBits * 2 ** varianceFactorBits);
     this.multiplyNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.multiply });
@@ -99,6 +102,10 @@ export class Macro {
 
   set operationNanoseconds(nanoseconds: number) {
     this.chip.operationNanoseconds = nanoseconds;
+  }
+
+  get ranges(): readonly Range[] {
+    return this.converters.ranges;
   }
 
   get isNoisy(): boolean {
@@ -134,7 +141,61 @@ export class Macro {
         if (this.isNoisy) squares[at] = this.chip.noiseSquare(cell, code);
       }
     }
-    return { lineCount, codes, squares };
+    const conversions = this.ranges.flatMap((_, range) => sourceLines.map((line) => this.converters.of(range, line)));
+    const gainsQ20 = Int32Array.from(conversions, ({ gainQ20 }) => gainQ20);
+    return { lineCount, codes, squares, gainsQ20, offsets: Int32Array.from(conversions, ({ offset }) => offset) };
+  }
+
+  /**
+   * A network in the kernel with the cells as they are; kept until an operation changes the array.
+   * @returns undefined where there is no kernel, or the program is outside of what it holds
+   */
+  kernelNetwork(program: RunProgram): KernelNetwork | undefined {
+    const { kernel, kernelNetworks: networks, chip, energyScale } = this;
+    if (kernel === undefined || !kernelHolds(program)) return undefined;
+    const { stateName } = chip;
+    if (this.networksState !== stateName) networks.clear();
+    this.networksState = stateName;
+    const tile = (lines: TileLines) => this.tile(lines);
+    const known = networks.get(program)
+      ?? new KernelNetwork(program, { program: kernel, settings: this.kernelSettings, energyScale, tile });
+    networks.delete(program);
+    networks.set(program, known);
+    for (const oldest of networks.keys()) {
+      if (networks.size <= networkLimit) break;
+      networks.delete(oldest);
+    }
+    return known;
+  }
+
+  private get kernelSettings() {
+    const { minimumCode, maximumCode, isExact } = this.converters;
+    return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode, isExact: isExact && !this.isNoisy };
+  }
+
+  private kernelTile(kernel: WebAssembly.Module, cells: TileCells, range: number): KernelTile {
+    const ranges = this.kernelTiles.get(cells) ?? new Map<number, KernelTile>();
+    const known = ranges.get(range) ?? new KernelTile(kernel, this.kernelSettings, cells, range);
+    this.kernelTiles.set(cells, ranges.set(range, known));
+    return known;
+  }
+
+  /**
+   * Several multiplies of one tile, as if one after the other.
+   * @param out ADC codes, drive by drive, one a source line, overwritten
+   * @returns how many conversions saturated
+   */
+  multiplyAll(cells: TileCells, drives: readonly Drive[], range: number, key: MultiplyKey, out: Int32Array): number {
+    const { kernel } = this;
+    if (kernel !== undefined) {
+      const saturated = this.kernelTile(kernel, cells, range).multiply(drives, key, out, (sumOfCodes) => this.account(cells.lineCount, sumOfCodes));
+      this.saturations += saturated;
+      return saturated;
+    }
+    return drives.reduce((saturated, { rows, rowCount, position, plane }, index) => {
+      const codes = out.subarray(index * cells.lineCount, (index + 1) * cells.lineCount);
+      return saturated + this.multiplyHere(cells, rows, rowCount, range, key, position, plane, codes);
+    }, 0);
   }
 
   /**
@@ -145,12 +206,19 @@ export class Macro {
    * @returns how many conversions saturated
    */
   multiply(cells: TileCells, rows: Int32Array, rowCount: number, range: number, key: MultiplyKey, position: number, plane: number, out: Int32Array): number {
+    if (this.kernel !== undefined) return this.multiplyAll(cells, [{ rows, rowCount, position, plane }], range, key, out);
+    return this.multiplyHere(cells, rows, rowCount, range, key, position, plane, out);
+  }
+
+  private multiplyHere(
+    cells: TileCells, rows: Int32Array, rowCount: number, range: number, key: MultiplyKey, position: number, plane: number, out: Int32Array,
+  ): number {
     const { lineCount } = cells;
     this.addRows(cells, rows, rowCount);
     let total = 0;
     for (let line = 0; line < lineCount; line += 1) total += this.sums[line];
     this.account(lineCount, total);
-    if (this.isExact && !this.isNoisy) {
+    if (this.converters.isExact && !this.isNoisy) {
       for (let line = 0; line < lineCount; line += 1) out[line] = this.sums[line];
       return 0;
     }
@@ -158,7 +226,7 @@ export class Macro {
       const where = key.timestep * 2 ** 16 + key.tile * 2 ** 8 + plane;
       for (let line = 0; line < lineCount; line += 4) this.multiplyNoise.four(key.inferenceNumber, where, position, line >> 2, this.deviates, line);
     }
-    return this.convertLines(lineCount, this.conversionOf[range], out);
+    return this.convertLines(cells, range, out);
   }
 
   private addRows(cells: TileCells, rows: Int32Array, rowCount: number): void {
@@ -168,13 +236,14 @@ export class Macro {
     if (this.isNoisy) sumRows(squares, lineCount, rows, rowCount, variances);
   }
 
-  private convertLines(lineCount: number, conversion: Conversion, out: Int32Array): number {
+  private convertLines({ lineCount, gainsQ20, offsets }: TileCells, range: number, out: Int32Array): number {
     const { sums, variances, deviates, varianceFactor } = this;
-    const { minimumCode, maximumCode } = conversion;
+    const { minimumCode, maximumCode } = this.converters;
     let saturated = 0;
     for (let line = 0; line < lineCount; line += 1) {
       const noise = varianceFactor === 0 ? 0 : shiftRounded(Math.floor(Math.sqrt(variances[line] * varianceFactor)) * deviates[line], 15);
-      let code = convert(sums[line], noise, conversion);
+      const at = range * lineCount + line;
+      let code = convert(sums[line], noise, gainsQ20[at], offsets[at]);
       if (code > maximumCode) {
         code = maximumCode;
         saturated += 1;
@@ -187,17 +256,23 @@ export class Macro {
     return saturated;
   }
 
-  /**
-   * Books what one drive of a tile takes: settling, conversions in groups of parallel converters, and charge through the cells.
-   * @returns how long it took, ns
-   */
-  private account(lineCount: number, sumOfCodes: number): number {
-    const { settlingNanoseconds, conversionNanoseconds, parallelConverters, conversionEnergyFemtojoules } = this.chip.profile;
-    const nanoseconds = settlingNanoseconds + Math.ceil(lineCount / parallelConverters) * conversionNanoseconds;
-    this.conversions += lineCount;
-    this.operationNanoseconds += nanoseconds;
+  /** Time of one drive of a tile: settling, and conversions in groups of parallel converters. */
+  private driveNanoseconds(lineCount: number): number {
+    const { settlingNanoseconds, conversionNanoseconds, parallelConverters } = this.chip.profile;
+    return settlingNanoseconds + Math.ceil(lineCount / parallelConverters) * conversionNanoseconds;
+  }
+
+  /** Books drives of a tile whose charge is booked already. */
+  accountDrives(lineCount: number, drives: number): void {
+    this.conversions += drives * lineCount;
+    this.operationNanoseconds += drives * this.driveNanoseconds(lineCount);
+  }
+
+  /** Books what one drive of a tile takes: its time, its conversions, and charge through the cells. */
+  private account(lineCount: number, sumOfCodes: number): void {
+    const { conversionEnergyFemtojoules } = this.chip.profile;
+    this.accountDrives(lineCount, 1);
     this.energyFemtojoules += lineCount * conversionEnergyFemtojoules + shiftRounded(sumOfCodes * this.energyScale.multiplier, this.energyScale.shift);
-    return nanoseconds;
   }
 
   /**
@@ -237,25 +312,26 @@ export class Macro {
    */
   readCell(cell: number, averages: number): number {
     const { chip, deviates } = this;
-    const conversion = this.conversionOf[1];
+    const { gainQ20, offset, minimumCode, maximumCode } = this.converters.of(cellRange, cell % sourceLineCount);
     const code = chip.codeNow(cell);
-    chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += this.account(averages, code * averages);
+    this.account(averages, code * averages);
+    chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += this.driveNanoseconds(averages);
     if (code === topCode) return topCode;
     const sigma = this.isNoisy && code > 0 ? Math.floor(Math.sqrt(chip.noiseSquare(cell, code) * this.varianceFactor)) : 0;
     let total = 0;
     for (let average = 0; average < averages; average += 1) {
       if (sigma > 0 && (average & 3) === 0) this.readNoise.four(chip.operationCount, cell, average >> 2, 0, deviates, 0);
       const noise = sigma > 0 ? shiftRounded(sigma * deviates[average & 3], 15) : 0;
-      const converted = convert(code, noise, conversion);
-      if (converted >= conversion.maximumCode) return topCode;
-      total += Math.max(conversion.minimumCode, converted);
+      const converted = convert(code, noise, gainQ20, offset);
+      if (converted >= maximumCode) return topCode;
+      total += Math.max(minimumCode, converted);
     }
     return this.cellCodeOf(total / averages);
   }
 
   /** A mean ADC code of the cell range as a cell code. */
   private cellCodeOf(adcCode: number): number {
-    const { stepNumeratorNanosiemens, stepDenominator } = this.ranges[1];
+    const { stepNumeratorNanosiemens, stepDenominator } = this.ranges[cellRange];
     const code = Math.round((adcCode * stepNumeratorNanosiemens) / (stepDenominator * this.chip.profile.cellUnitNanosiemens));
     return Math.min(topCode - 1, code);
   }
@@ -281,7 +357,7 @@ function sumRows(matrix: Int32Array, lineCount: number, rows: Int32Array, rowCou
 }
 
 /** Energy in the cells per unit of the summed codes of one drive, in femtojoules: unit · V² · conversion time. */
-function lineEnergyScale(profile: Profile): { multiplier: number; shift: number } {
+function lineEnergyScale(profile: Profile): EnergyScale {
   const volts = profile.readVoltageMillivolts / 1000;
   const femtojoules = profile.cellUnitNanosiemens * volts ** 2 * (profile.settlingNanoseconds + profile.conversionNanoseconds) * 1e-3;
   const shift = 16;

@@ -1,4 +1,5 @@
 import { ConfidenceGate, countPool, type Scale, scale, stepAccumulate, stepLif } from '../firmware-protocol/numerics/index.js';
+import type { KernelNetwork, MembraneOwner } from './kernel-network.js';
 import type { Macro, MultiplyKey, TileCells } from './macro.js';
 
 export interface ProgramTile {
@@ -181,11 +182,57 @@ class LayerRun {
   }
 }
 
+/** The layers of a network with their membranes, timestep by timestep. */
+interface SignalRun {
+  step(frame: Uint8Array, inferenceNumber: number, timestep: number): { membranes: Int32Array; layers: readonly LayerCounts[] };
+}
+
+/** In TypeScript. */
+class TwinRun implements SignalRun {
+  private readonly layers: readonly LayerRun[];
+
+  constructor(macro: Macro, program: RunProgram) {
+    let firstTile = 0;
+    this.layers = program.layers.map((layer) => {
+      const run = new LayerRun(macro, layer, firstTile);
+      firstTile += layer.tiles.length;
+      return run;
+    });
+  }
+
+  step(frame: Uint8Array, inferenceNumber: number, timestep: number): { membranes: Int32Array; layers: readonly LayerCounts[] } {
+    let signal = frame;
+    for (const layer of this.layers) {
+      layer.step(signal, inferenceNumber, timestep);
+      signal = layer.output;
+    }
+    return { membranes: this.layers[this.layers.length - 1].membranes, layers: this.layers.map(({ counts }) => ({ ...counts })) };
+  }
+}
+
+/** In the kernel, with the same result to the bit. */
+class KernelRun implements SignalRun {
+  private readonly membranes: MembraneOwner = {};
+
+  constructor(private readonly macro: Macro, private readonly program: RunProgram, private readonly network: KernelNetwork) {}
+
+  step(frame: Uint8Array, inferenceNumber: number, timestep: number): { membranes: Int32Array; layers: readonly LayerCounts[] } {
+    const { macro, program } = this;
+    const { membranes, layers, drives, energyFemtojoules } = this.network.step(this.membranes, frame, inferenceNumber, timestep, macro.energyFemtojoules);
+    macro.energyFemtojoules = energyFemtojoules;
+    layers.forEach(({ saturations }, index) => {
+      macro.accountDrives(2 * program.layers[index].outputChannels, drives[index]);
+      macro.saturations += saturations;
+    });
+    return { membranes, layers };
+  }
+}
+
 /** One inference on the device: a program, the frames of a recording, timestep after timestep until it is confident or out of frames. */
 export class NetworkRun {
   timesteps = 0;
   stoppedEarly = false;
-  private readonly layers: readonly LayerRun[];
+  private readonly signal: SignalRun;
   private readonly gate: ConfidenceGate | undefined;
   private readonly sums: Float64Array;
   private readonly frameCodes: number;
@@ -198,14 +245,11 @@ export class NetworkRun {
     private readonly inferenceNumber: number,
     private readonly earlyStop?: RunEarlyStop,
   ) {
-    let firstTile = 0;
-    this.layers = program.layers.map((layer) => {
-      const run = new LayerRun(macro, layer, firstTile);
-      firstTile += layer.tiles.length;
-      return run;
-    });
+    const network = macro.kernelNetwork(program);
+    this.signal = network === undefined ? new TwinRun(macro, program) : new KernelRun(macro, program, network);
     this.frameCodes = program.inputChannels * program.inputHeight * program.inputWidth;
-    const outputs = this.layers[this.layers.length - 1].membranes.length;
+    const { outputChannels, outputHeight, outputWidth } = program.layers[program.layers.length - 1];
+    const outputs = outputChannels * outputHeight * outputWidth;
     this.sums = new Float64Array(outputs);
     if (earlyStop !== undefined) this.gate = new ConfidenceGate(outputs, earlyStop.confidence);
   }
@@ -214,17 +258,13 @@ export class NetworkRun {
   step(): TimestepOutcome | undefined {
     if (this.stoppedEarly || this.timesteps === this.program.timestepCount) return undefined;
     const timestep = this.timesteps;
-    let signal = this.frames.subarray(timestep * this.frameCodes, (timestep + 1) * this.frameCodes);
-    for (const layer of this.layers) {
-      layer.step(signal, this.inferenceNumber, timestep);
-      signal = layer.output;
-    }
+    const frame = this.frames.subarray(timestep * this.frameCodes, (timestep + 1) * this.frameCodes);
+    const { membranes, layers } = this.signal.step(frame, this.inferenceNumber, timestep);
     this.timesteps += 1;
-    const { membranes } = this.layers[this.layers.length - 1];
     for (let output = 0; output < membranes.length; output += 1) this.sums[output] += membranes[output];
     const confidenceQ24 = this.gate?.add(membranes) ?? 0;
     this.stoppedEarly = this.earlyStop !== undefined && confidenceQ24 > this.earlyStop.thresholdQ24 && this.timesteps < this.program.timestepCount;
-    return { timestep, membranes: Array.from(membranes), layers: this.layers.map(({ counts }) => ({ ...counts })), confidenceQ24 };
+    return { timestep, membranes: Array.from(membranes), layers, confidenceQ24 };
   }
 
   /** The class with the largest sum of membranes so far, the lowest where several are equal. */

@@ -1,93 +1,18 @@
-import { sourceLineCount } from '../firmware-protocol/limits.js';
 import { MacroError } from '../proto/error.js';
+import { type ProfileChoices, profileChoices, type ProfileField, type ProfileFieldName, profileFields } from './profile-fields.js';
 
 /** The parameters of a simulated chip and board. MODEL.md gives the source or the reason of every value. */
-export interface Profile {
+export type Profile = Readonly<Record<ProfileFieldName, number>> & ProfileChoices & {
   readonly name: string;
   /** Conductance of one step of a cell's 16-bit code. */
   readonly cellUnitNanosiemens: number;
   /** How the cells of a formed chip are drawn: one by one, or as pairs of neighbours with a stated difference. */
   readonly formedLaw: 'cells' | 'pairs';
-  readonly formingYieldFraction: number;
-  readonly formedMeanMicrosiemens: number;
-  readonly formedSdMicrosiemens: number;
-  /** Of the conductance of formed cells, and of what a SET leaves. */
-  readonly formedSkewness: number;
-  /** Voltage at which a pulse of the reference width breaks a pristine cell down. */
-  readonly breakdownMeanMillivolts: number;
-  readonly breakdownSdMillivolts: number;
-  /** How much lower it is for a pulse that is ten times as wide. */
-  readonly breakdownMillivoltsPerDecade: number;
-  readonly formingReferenceNanoseconds: number;
-  /** Compliance that leaves `formedMeanMicrosiemens`; conductance goes with it. */
-  readonly complianceReferenceMicroamperes: number;
-  /** A cell that is formed so far above its breakdown voltage breaks for good, and then conducts `overFormedMicrosiemens`. */
-  readonly overFormingMillivolts: number;
-  readonly overFormedMicrosiemens: number;
-  readonly neverFormsFraction: number;
-  /** Cells that no RESET, and that no SET, moves. */
-  readonly stuckOnFraction: number;
-  readonly stuckOffFraction: number;
-  /** A pulse below the threshold of a cell does not move it, one above threshold and span moves it all the way. */
-  readonly resetThresholdMillivolts: number;
-  readonly resetThresholdSdMillivolts: number;
-  readonly resetSpanMillivolts: number;
-  readonly setThresholdMillivolts: number;
-  readonly setThresholdSdMillivolts: number;
-  readonly setSpanMillivolts: number;
-  /** From pulse to pulse, of a cell's threshold. */
-  readonly switchingJitterMillivolts: number;
-  /** Share of the variance of what a SET leaves that is the cell's own; the rest is drawn anew each time. */
-  readonly setCellVarianceFraction: number;
-  /** SET and RESET pulses after which a cell no longer moves; 0: it always does. */
-  readonly enduranceCycles: number;
-  readonly enduranceSdFraction: number;
-  /** Relative loss of conductance for each tenfold of the time since the last pulse. */
-  readonly driftMeanFractionPerDecade: number;
-  readonly driftSdFractionPerDecade: number;
-  readonly driftReferenceNanoseconds: number;
-  readonly temperatureCelsius: number;
-  /** Warmer by so much, time goes twice as fast for drift. */
-  readonly driftDoublingCelsius: number;
-  /** Cells that jump between two conductances, by how much, and how long the fastest of them stay. */
-  readonly telegraphCellFraction: number;
-  readonly telegraphAmplitudeFraction: number;
-  readonly telegraphDwellNanoseconds: number;
-  /** Relative loss of conductance for each second that a cell's bit line is driven for reads. */
-  readonly readDisturbFractionPerSecond: number;
-  /** Slow states are looked at so often in operation time. */
-  readonly ageingStepNanoseconds: number;
-  readonly pairDifferenceSdMicrosiemens: number;
-  readonly pairMeanSdMicrosiemens: number;
   /** Whether a bundle's weights become cells without rounding or residual (DESIGN §5, `ideal`). */
   readonly exactSnapshots: boolean;
-  readonly residualMeanMicrosiemens: number;
-  readonly residualSdMicrosiemens: number;
-  /** Standard deviation of a cell's read noise, as a fraction of its conductance. */
-  readonly readNoiseFraction: number;
-  /** How much cells differ in it: relative spread of their noise scale. Its mean square is kept, so the noise of a sum does not change. */
-  readonly readNoiseSpread: number;
   /** 32: exact sums; otherwise unsigned codes of so many bits. */
   readonly converterBits: number;
-  readonly multiplyFullScaleMicrosiemens: number;
-  readonly cellFullScaleMicrosiemens: number;
-  readonly readVoltageMillivolts: number;
-  readonly settlingNanoseconds: number;
-  readonly conversionNanoseconds: number;
-  readonly parallelConverters: number;
-  readonly conversionEnergyFemtojoules: number;
-  /** Envelope of the board: a pulse outside it is refused. */
-  readonly formingAmplitudeMaximumMillivolts: number;
-  readonly formingWidthMaximumNanoseconds: number;
-  readonly formingPulsesPerCellMaximum: number;
-  readonly setAmplitudeMaximumMillivolts: number;
-  readonly setWidthMaximumNanoseconds: number;
-  readonly setPulsesPerCellMaximum: number;
-  readonly resetAmplitudeMaximumMillivolts: number;
-  readonly resetWidthMaximumNanoseconds: number;
-  readonly resetPulsesPerCellMaximum: number;
-  readonly complianceMaximumMicroamperes: number;
-}
+};
 
 const labHalf: Profile = {
   name: 'lab-half',
@@ -126,6 +51,8 @@ const labHalf: Profile = {
   telegraphAmplitudeFraction: 0,
   telegraphDwellNanoseconds: 1_000_000_000,
   readDisturbFractionPerSecond: 0,
+  halfSelectDisturbFraction: 0,
+  wordLines: 'along-bit-lines',
   ageingStepNanoseconds: 100_000_000,
   pairDifferenceSdMicrosiemens: 6.352,
   pairMeanSdMicrosiemens: 3.18,
@@ -141,6 +68,8 @@ const labHalf: Profile = {
   settlingNanoseconds: 2000,
   conversionNanoseconds: 20_000,
   parallelConverters: 8,
+  channelGainSdFraction: 0.002,
+  channelOffsetSdCodes: 0.5,
   conversionEnergyFemtojoules: 500_000_000,
   formingAmplitudeMaximumMillivolts: 4000,
   formingWidthMaximumNanoseconds: 1_000_000,
@@ -166,6 +95,8 @@ const labPaper: Profile = {
   driftMeanFractionPerDecade: 0,
   driftSdFractionPerDecade: 0,
   readNoiseSpread: 0,
+  channelGainSdFraction: 0,
+  channelOffsetSdCodes: 0,
 };
 const ideal: Profile = {
   ...labPaper,
@@ -202,79 +133,19 @@ export function profileNamed(name: string): Profile {
   return profile;
 }
 
-interface Bounds {
-  readonly minimum: number;
-  readonly maximum: number;
-  readonly integer?: true;
+function checkChoice(field: keyof ProfileChoices, value: unknown): unknown {
+  const choices: readonly unknown[] = profileChoices[field].choices;
+  if (!choices.includes(value)) throw new MacroError('BAD_PROFILE', `${field} is ${JSON.stringify(value)}; it is ${choices.join(' or ')}`, { field });
+  return value;
 }
 
-/** What a profile file may set, and how far. Names and exactness are not parameters of physics. */
-const bounds: Readonly<Record<string, Bounds>> = {
-  formingYieldFraction: { minimum: 0, maximum: 1 },
-  formedMeanMicrosiemens: { minimum: 0, maximum: 100 },
-  formedSdMicrosiemens: { minimum: 0, maximum: 50 },
-  formedSkewness: { minimum: 0, maximum: 2 },
-  breakdownMeanMillivolts: { minimum: 500, maximum: 10_000 },
-  breakdownSdMillivolts: { minimum: 0, maximum: 2000 },
-  breakdownMillivoltsPerDecade: { minimum: 0, maximum: 1000 },
-  formingReferenceNanoseconds: { minimum: 1, maximum: 1e9, integer: true },
-  complianceReferenceMicroamperes: { minimum: 1, maximum: 1000 },
-  overFormingMillivolts: { minimum: 0, maximum: 10_000 },
-  overFormedMicrosiemens: { minimum: 0, maximum: 100_000 },
-  neverFormsFraction: { minimum: 0, maximum: 1 },
-  stuckOnFraction: { minimum: 0, maximum: 1 },
-  stuckOffFraction: { minimum: 0, maximum: 1 },
-  resetThresholdMillivolts: { minimum: 0, maximum: 10_000 },
-  resetThresholdSdMillivolts: { minimum: 0, maximum: 2000 },
-  resetSpanMillivolts: { minimum: 1, maximum: 10_000 },
-  setThresholdMillivolts: { minimum: 0, maximum: 10_000 },
-  setThresholdSdMillivolts: { minimum: 0, maximum: 2000 },
-  setSpanMillivolts: { minimum: 1, maximum: 10_000 },
-  switchingJitterMillivolts: { minimum: 0, maximum: 2000 },
-  setCellVarianceFraction: { minimum: 0, maximum: 1 },
-  enduranceCycles: { minimum: 0, maximum: 1e9, integer: true },
-  enduranceSdFraction: { minimum: 0, maximum: 1 },
-  driftMeanFractionPerDecade: { minimum: -0.1, maximum: 0.1 },
-  driftSdFractionPerDecade: { minimum: 0, maximum: 0.1 },
-  driftReferenceNanoseconds: { minimum: 1, maximum: 1e12, integer: true },
-  temperatureCelsius: { minimum: -40, maximum: 150 },
-  driftDoublingCelsius: { minimum: 1, maximum: 1000 },
-  telegraphCellFraction: { minimum: 0, maximum: 1 },
-  telegraphAmplitudeFraction: { minimum: 0, maximum: 1 },
-  telegraphDwellNanoseconds: { minimum: 1000, maximum: 1e15, integer: true },
-  readDisturbFractionPerSecond: { minimum: 0, maximum: 1 },
-  ageingStepNanoseconds: { minimum: 1000, maximum: 1e15, integer: true },
-  pairDifferenceSdMicrosiemens: { minimum: 0, maximum: 50 },
-  pairMeanSdMicrosiemens: { minimum: 0, maximum: 50 },
-  residualMeanMicrosiemens: { minimum: 0, maximum: 50 },
-  residualSdMicrosiemens: { minimum: 0, maximum: 50 },
-  readNoiseFraction: { minimum: 0, maximum: 1 },
-  readNoiseSpread: { minimum: 0, maximum: 2 },
-  multiplyFullScaleMicrosiemens: { minimum: 100, maximum: 100_000 },
-  cellFullScaleMicrosiemens: { minimum: 70, maximum: 1000 },
-  readVoltageMillivolts: { minimum: 1, maximum: 500, integer: true },
-  settlingNanoseconds: { minimum: 0, maximum: 1e9, integer: true },
-  conversionNanoseconds: { minimum: 1, maximum: 1e9, integer: true },
-  parallelConverters: { minimum: 1, maximum: sourceLineCount, integer: true },
-  conversionEnergyFemtojoules: { minimum: 0, maximum: 1e12, integer: true },
-  formingAmplitudeMaximumMillivolts: { minimum: 0, maximum: 10_000, integer: true },
-  formingWidthMaximumNanoseconds: { minimum: 0, maximum: 1e9, integer: true },
-  formingPulsesPerCellMaximum: { minimum: 0, maximum: 20_000, integer: true },
-  setAmplitudeMaximumMillivolts: { minimum: 0, maximum: 5000, integer: true },
-  setWidthMaximumNanoseconds: { minimum: 0, maximum: 1e9, integer: true },
-  setPulsesPerCellMaximum: { minimum: 0, maximum: 20_000, integer: true },
-  resetAmplitudeMaximumMillivolts: { minimum: 0, maximum: 5000, integer: true },
-  resetWidthMaximumNanoseconds: { minimum: 0, maximum: 1e9, integer: true },
-  resetPulsesPerCellMaximum: { minimum: 0, maximum: 20_000, integer: true },
-  complianceMaximumMicroamperes: { minimum: 0, maximum: 10_000, integer: true },
-};
-
-function checkField(field: string, value: unknown): number {
-  const bound = bounds[field];
-  if (bound === undefined) {
-    throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile; fields are ${Object.keys(bounds).join(', ')}`, { field });
+function checkField(field: string, value: unknown): unknown {
+  if (Object.hasOwn(profileChoices, field)) return checkChoice(field as keyof ProfileChoices, value);
+  if (!Object.hasOwn(profileFields, field)) {
+    const known = Object.keys({ ...profileFields, ...profileChoices }).join(', ');
+    throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile; fields are ${known}`, { field });
   }
-  const { minimum, maximum, integer } = bound;
+  const { minimum, maximum, integer }: ProfileField = profileFields[field as ProfileFieldName];
   const isNumber = typeof value === 'number' && value >= minimum && value <= maximum && (integer !== true || Number.isInteger(value));
   if (!isNumber) {
     const kind = integer === true ? 'an integer' : 'a number';

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { errorTable } from '../proto/error.js';
+import { profileChoices, profileFields, profileSchema } from '../sim/profile-fields.js';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -47,4 +48,10 @@ t.test('documents name only scripts and error codes that exist', async (t) => {
 t.test('the version is the same everywhere', async (t) => {
   const { version } = JSON.parse(read('package.json')) as { version: string };
   t.match(read('CHANGELOG.md'), new RegExp(`^## ${version.replaceAll('.', '\\.')}`, 'm'));
+});
+
+t.test('MODEL.md names every field of a profile, and the schema of a profile file is that of the code', async (t) => {
+  const model = read('sim/MODEL.md');
+  for (const name of Object.keys({ ...profileFields, ...profileChoices })) t.ok(model.includes(`\`${name}\``), name);
+  t.strictSame(JSON.parse(read('docs/profile.schema.json')), profileSchema(), 'node dist/sim/process/main.js --profile-schema > docs/profile.schema.json');
 });

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { ConfidenceGate, convert, scale, stepLif } from '../firmware-protocol/numerics/index.js';
+import { conformanceItems } from '../driver/conformance/suite.js';
 import { type Device, openDevice, parseAddress, type RunResult, type TimestepResult } from '../driver/index.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { main } from '../server/cli/main.js';
@@ -85,7 +86,7 @@ async function inferEverything(device: Device) {
   const placed = hex(new Uint8Array((await device.readCells(wholeArray, 3)).codes.buffer));
   const { operationNanoseconds, arrayEpoch, pulses } = await device.status();
   return {
-    chipId, arrayState: hex(arrayState), formed, converter: { ...converter }, pairs: loaded.pairs, loadedState: hex(loaded.arrayState), inferences, placed,
+    chipId, arrayState: hex(arrayState), formed, converter: { ...converter, channels: 0 }, pairs: loaded.pairs, loadedState: hex(loaded.arrayState), inferences, placed,
     operationNanoseconds, arrayEpoch, pulses,
   };
 }
@@ -310,8 +311,7 @@ t.test("protocol 2: the board's arithmetic is the host's, whatever the numbers",
   await fc.assert(fc.asyncProperty(sums, fc.integer({ min: 0, max: 2 ** 20 - 1 }), fc.integer({ min: -100, max: 100 }), async (list, gainQ20, offset) => {
     const noise256 = list.map((sum) => (sum % 2001) - 1000);
     const answer = await arithmetic({ convert: { gainQ20, offset, sums: list, noise_256: noise256, noise256 } });
-    const conversion = { gainQ20, offset, minimumCode: 0, maximumCode: 16_383 };
-    t.strictSame(answer?.values, list.map((sum, index) => convert(sum, noise256[index], conversion) + 0));
+    t.strictSame(answer?.values, list.map((sum, index) => convert(sum, noise256[index], gainQ20, offset) + 0));
   }), { numRuns: 60 });
   const fraction = fc.record({ multiplier: fc.integer({ min: 0, max: 2 ** 20 }), shift: fc.constant(20) });
   const neurons = fc.array(fc.record({ membrane: int32, current: int32, spike: fc.integer({ min: 0, max: 1 }) }), { minLength: 1, maxLength: 40 });
@@ -341,5 +341,6 @@ t.test('the conformance suite passes, with every permission given', { skip: firm
   const exitCode = await main(['conformance', board.address, '--allow-restart', '--allow-pulses', 'bl 0-3, sl 0-3'], console);
   await board.close();
   t.equal(exitCode, 0, `${console.stdout()}\n${console.stderr()}`);
-  t.match(console.stdout(), /\n\d+ passed, 0 failed, 1 not run\n$/, 'only the lease of a board that is no throw-away is left alone');
+  const later = conformanceItems.filter(({ protocol }) => protocol === 3).length;
+  t.ok(console.stdout().endsWith(` passed, 0 failed, ${later + 1} not run\n`), 'only protocol 3 and the lease of a board that is no throw-away are left alone');
 });

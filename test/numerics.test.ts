@@ -29,7 +29,7 @@ t.test('committed vectors hold', async (t) => {
   for (const [value, multiplier, shift, result] of vectors.scale) t.equal(scale(value, { multiplier, shift }), result);
   for (const [text, deviate] of vectors.gaussian) t.equal(gaussianOfWord(word(text)), deviate, text);
   for (const [sum, noise, gainQ20, offset, result] of vectors.conversion) {
-    t.equal(convert(sum, noise, { gainQ20, offset, minimumCode: 0, maximumCode: 16_383 }), result);
+    t.equal(convert(sum, noise, gainQ20, offset), result);
   }
   const { threshold, leak, slope, shift, currents, membranes, spikes } = vectors.lif;
   const [membrane, spike] = [new Int32Array(1), new Uint8Array(1)];

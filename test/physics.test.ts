@@ -186,7 +186,7 @@ t.test('telegraph noise: so many cells jump between two levels and stay there fo
   const low: number[] = [];
   for (let second = 0; second < 400; second += 20) {
     chip.operationNanoseconds = second * 1e9;
-    sample.slice(0, 5000).forEach((cell, index) => seen[index]?.add(chip.codeNow(cell)));
+    sample.slice(0, 5000).forEach((cell, index) => { seen[index]?.add(chip.codeNow(cell)); });
     low.push(sample.slice(0, 5000).filter((cell) => chip.codeNow(cell) < (chip.codes[cell] ?? 0)).length / 5000);
   }
   const jumping = seen.slice(0, 5000).filter(({ size }) => size === 2).length / 5000;
@@ -206,6 +206,17 @@ t.test('read disturb: a driven bit line loses so much a second, and a pulse make
   t.equal(chip.codeNow(3), chip.codes[3]);
 });
 
+t.test('half-select disturb: a pulse costs the other cells of its word line so much, whichever way that runs', async (t) => {
+  for (const [wordLines, beside, apart] of [['along-bit-lines', 3, 512], ['along-source-lines', 512, 3]] as const) {
+    const chip = formed({ halfSelectDisturbFraction: 0.001, wordLines, driftSdFractionPerDecade: 0, driftMeanFractionPerDecade: 0 });
+    for (let pulses = 0; pulses < 50; pulses += 1) chip.reset(0, pulse(700));
+    t.ok(near(chip.microsiemens(beside) / ((chip.codes[beside] ?? 1) * 0.004), 0.95, 0.001), wordLines);
+    t.equal(chip.codeNow(apart), chip.codes[apart]);
+    t.equal(chip.codeNow(0), chip.codes[0]);
+  }
+  t.throws(() => profileOf({ wordLines: 'across' }), { code: 'BAD_PROFILE', message: /along-bit-lines or along-source-lines/ });
+});
+
 t.test('read noise: 2 % on the average of all cells, 0.07 % of the reads beyond four sigma', async (t) => {
   const chip = formed();
   const macro = new Macro(chip);
@@ -222,6 +233,18 @@ t.test('read noise: 2 % on the average of all cells, 0.07 % of the reads beyond 
   const beyond = deviations.filter((value) => Math.abs(value) > 4).length / deviations.length;
   t.ok(near(sd, 1, 0.01), `${sd}`);
   t.ok(near(beyond, 0.0007, 0.0002), `${beyond} beyond 4σ`);
+});
+
+t.test('converters: lines of one channel agree, channels differ by the stated gain and offset', async (t) => {
+  const lone = { formedSdMicrosiemens: 0, readNoiseFraction: 0, channelGainSdFraction: 0.02, channelOffsetSdCodes: 0 };
+  const region = { firstBitLine: 0, bitLines: 1, firstSourceLine: 0, sourceLines: 512 };
+  const { codes } = new Macro(formed(lone)).readCells(region, 1);
+  t.ok(codes.every((code, line) => code === codes[line % 8]), 'eight converters');
+  const many = new Macro(formed({ ...lone, parallelConverters: 512 })).readCells(region, 1).codes;
+  const { mean, sd } = moments(Array.from(many));
+  t.ok(near(sd / mean, 0.02, 0.002) && near(mean, 3085, 8), `${mean} ± ${sd}`);
+  const offsets = new Macro(formed({ ...lone, channelGainSdFraction: 0, channelOffsetSdCodes: 20, parallelConverters: 512 })).readCells(region, 1).codes;
+  t.ok(near(moments(Array.from(offsets)).sd, (20 * 102_400) / 2 ** 14 / 4, 3), 'in ADC codes of 6.25 nS');
 });
 
 t.test('what is switched off costs nothing and changes nothing', async (t) => {

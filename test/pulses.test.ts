@@ -28,7 +28,8 @@ function rigOf(state: 'formed' | 'pristine', overrides: object = {}, name = 'lab
   const profile = overrideProfile(profileNamed(name), overrides);
   const chip = state === 'formed' ? Chip.formed(profile, seed) : Chip.pristine(profile, seed);
   const bulk = new BulkStore(maximumBulkBytes, sha256);
-  const rig: Rig = { chip, macro: new Macro(chip), bulk, programs: new Map(), arrayState: () => sha256(chip.stateBytes()), persist: () => { rig.saves += 1; }, saves: 0 };
+  const persist = () => { rig.saves += 1; };
+  const rig: Rig = { chip, macro: new Macro(chip), bulk, programs: new Map(), arrayState: () => sha256(chip.stateBytes()), persist, saves: 0 };
   return rig;
 }
 
@@ -191,11 +192,13 @@ const pulseOf = fc.record({ amplitudeMillivolts: whole, widthNanoseconds: around
 const stairs = fc.record({ first: pulseOf, stepMillivolts: whole, lastMillivolts: whole });
 const chosen = fc.array(fc.integer({ min: 0, max: 2047 }), { maxLength: 20 });
 
+const asked = fc.tuple(fc.constantFrom('formCells', 'setCells', 'resetCells', 'programCells'), chosen, stairs, stairs);
+
 t.test('no request gets a pulse past the envelope', async (t) => {
   const limits = { formingPulsesPerCellMaximum: 30, setPulsesPerCellMaximum: 3, resetPulsesPerCellMaximum: 4 };
   let pulses = 0;
   await fc.assert(
-    fc.property(fc.array(fc.tuple(fc.constantFrom('formCells', 'setCells', 'resetCells', 'programCells'), chosen, stairs, stairs), { maxLength: 6 }), (requests) => {
+    fc.property(fc.array(asked, { maxLength: 6 }), (requests) => {
       const rig = rigOf('formed', limits, 'lab-half');
       const { chip } = rig;
       const strikes: boolean[] = [];

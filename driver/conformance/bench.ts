@@ -75,7 +75,7 @@ export class Bench {
   }
 
   hello(changes: Partial<Hello> = {}): Uint8Array {
-    const offer = { protocolMinimum: 1, protocolMaximum: 2, hostVersion: 'conformance', windowFrames: maximumWindowFrames, creditBytes: hostCreditBytes };
+    const offer = { protocolMinimum: 1, protocolMaximum: 3, hostVersion: 'conformance', windowFrames: maximumWindowFrames, creditBytes: hostCreditBytes };
     return helloCodec.encode({ ...offer, leaseEpoch: 0, capabilities: [], deadManMilliseconds: 0, ...changes });
   }
 

@@ -9,7 +9,7 @@ export interface Item {
   /** The statement, in a few words. */
   readonly title: string;
   /** The item is about what this version of the protocol added. */
-  readonly protocol?: 2;
+  readonly protocol?: 2 | 3;
   /** Names of methods that HELLO_ACK has to declare. */
   readonly capabilities?: readonly string[];
   /** What the user has to allow. */

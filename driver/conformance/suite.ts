@@ -9,6 +9,7 @@ import { linkItems } from './items/link.js';
 import { methodItems } from './items/method.js';
 import { networkItems } from './items/network.js';
 import { numericsItems } from './items/numerics.js';
+import { pulseItems } from './items/pulses.js';
 import { requestItems } from './items/request.js';
 import { resyncItems } from './items/resync.js';
 import { safetyItems } from './items/safety.js';
@@ -21,7 +22,7 @@ import type { ItemResult, Report } from './report.js';
 /** All items, in the order in which they are run: what later ones build upon comes first. */
 export const conformanceItems: readonly Item[] = [
   checksumItem, ...framingItems, ...resyncItems, ...discardItems, ...sessionItems, ...linkItems, ...requestItems, ...journalItems, ...bulkItems, ...methodItems,
-  ...numericsItems, ...networkItems, ...telemetryItems, ...safetyItems, ...stopItems,
+  ...numericsItems, ...networkItems, ...telemetryItems, ...safetyItems, ...pulseItems, ...stopItems,
 ];
 
 export interface ConformanceOptions extends BenchOptions {

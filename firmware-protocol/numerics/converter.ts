@@ -18,8 +18,8 @@ export interface Conversion {
  * One conversion of a source line: sum in units of a cell code plus noise in 1/256 unit, times the gain, rounded half away from zero, plus the
  * offset. The caller saturates, because it counts. Exact: |sum| < 2^25, gain ≤ 2^20.
  */
-export function convert(sum: number, noise256: number, conversion: Conversion): number {
-  return shiftRounded((sum * 256 + noise256) * conversion.gainQ20, gainBits + noiseBits) + conversion.offset;
+export function convert(sum: number, noise256: number, gainQ20: number, offset: number): number {
+  return shiftRounded((sum * 256 + noise256) * gainQ20, gainBits + noiseBits) + offset;
 }
 
 /** The gain of a range: cell unit over the conductance of one code. */

@@ -47,7 +47,7 @@ async function checkArithmetic(array: MeteredArray, device: Device): Promise<Che
   if (!array.can('Arithmetic')) return { name, isPassed: null, detail: 'the board does not offer its arithmetic', figures: {} };
   const { values = [] } = await device.arithmetic({ convert: conversion });
   const { gainQ20, offset, sums } = conversion;
-  const expected = sums.map((sum, index) => convert(sum, conversion.noise_256[index], { gainQ20, offset, minimumCode: 0, maximumCode: 0 }));
+  const expected = sums.map((sum, index) => convert(sum, conversion.noise_256[index], gainQ20, offset));
   const wrong = expected.filter((value, index) => values[index] !== value).length;
   const detail = wrong === 0 ? `${expected.length} codes as NUMERICS.md says` : `${wrong} of ${expected.length} codes are not what NUMERICS.md says`;
   return { name, isPassed: wrong === 0, detail, figures: { codes: expected.length, wrongCodes: wrong } };

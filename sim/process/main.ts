@@ -9,7 +9,9 @@ import { Board } from '../board.js';
 import { Chip } from '../chip.js';
 import { firmwares } from '../firmware.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
+import { profileSchema } from '../profile-fields.js';
 import { readChipFile, writeChipFile } from './chip-file.js';
+import { readKernel } from './kernel-file.js';
 import { listenPty } from './listen-pty.js';
 import { listenTcp } from './listen-tcp.js';
 import { readSnapshotFile } from './snapshot-file.js';
@@ -29,6 +31,7 @@ const options = {
   listen: { type: 'string', default: 'tcp://127.0.0.1:7700', help: ['address', 'where hosts connect; port 0 takes a free one'] },
   pty: { type: 'boolean', default: false, help: ['', 'a pseudo-terminal instead'] },
   'exit-with-parent': { type: 'boolean', default: false, help: ['', 'end when stdin does'] },
+  'profile-schema': { type: 'boolean', default: false, help: ['', 'print the JSON Schema of a profile file'] },
   help: { type: 'boolean', default: false, help: ['', 'print this'] },
 } as const;
 
@@ -108,6 +111,7 @@ function makeBoard(values: Values): Board {
     sha256: (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()),
     pace: oneOf('pace', values.pace, 'none', 'real'),
     firmware: firmwares[oneOf('firmware', values.firmware, ...firmwareNames)],
+    kernel: readKernel(),
     ...(chipFile !== undefined && { persist: (changed: Chip) => writeChipFile(chipFile, changed) }),
   });
 }
@@ -123,6 +127,10 @@ async function main(): Promise<void> {
   const values = readArguments();
   if (values.help) {
     process.stdout.write(helpText());
+    return;
+  }
+  if (values['profile-schema']) {
+    process.stdout.write(`${JSON.stringify(profileSchema(), null, 2)}\n`);
     return;
   }
   const board = makeBoard(values);

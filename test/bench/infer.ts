@@ -1,11 +1,13 @@
 // Recordings per second of the simulator class in process, without a line.
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Frames } from '../../server/dataset/frames.js';
-import { compile, earlyStopAt } from '../../server/network/compile.js';
+import { type CompiledNetwork, compile, earlyStopAt } from '../../server/network/compile.js';
 import { weightShape } from '../../server/network/network.js';
 import { Chip } from '../../sim/chip.js';
-import { Macro } from '../../sim/macro.js';
+import { type Drive, Macro } from '../../sim/macro.js';
 import { NetworkRun } from '../../sim/network-run.js';
+import { readKernel } from '../../sim/process/kernel-file.js';
+import { RecordingPool } from '../../sim/process/recording-pool.js';
 import { profileNamed } from '../../sim/profile.js';
 import { type BenchInputs, benchInputs } from './inputs.js';
 import type { Figure, Subject } from './measure.js';
@@ -13,6 +15,7 @@ import { type FloatLayer, onnxNetwork } from './onnx-network.js';
 
 const geometry = { bitLines: 512, sourceLines: 512 };
 const windowMilliseconds = 1500;
+const multiplyBatch = 256;
 
 /** Runs recordings in turn until the window is over. */
 function windowOver(frames: readonly Frames[], run: (frames: Frames, index: number) => unknown): () => Promise<number> {
@@ -46,13 +49,20 @@ function assertNoise(macro: Macro): void {
   if (Math.abs(sd / expected - 1) > 0.1) throw new Error(`noise of ${sd.toFixed(3)} codes; the profile claims ${expected.toFixed(3)}`);
 }
 
-function simulator({ bundle, frames }: BenchInputs, profileName: string, stop: boolean): Subject {
+/** A chip that holds the bundle's network, and the network as it runs on it. */
+function benchMacro({ bundle }: BenchInputs, profileName: string): { macro: Macro; compiled: CompiledNetwork } {
   const profile = profileNamed(profileName);
-  const macro = new Macro(Chip.formed(profile, 1));
+  const macro = new Macro(Chip.formed(profile, 1), readKernel());
   const converter = { bits: profile.converterBits, signedCodes: false, differential: false, ranges: [...macro.ranges] };
   const compiled = compile(bundle, { geometry, converter });
   macro.chip.loadSnapshot(compiled.snapshot?.tiles ?? []);
   assertNoise(macro);
+  return { macro, compiled };
+}
+
+function simulator(inputs: BenchInputs, profileName: string, stop: boolean): Subject {
+  const { bundle, frames } = inputs;
+  const { macro, compiled } = benchMacro(inputs, profileName);
   const earlyStop = stop ? earlyStopAt(compiled, bundle.network.earlyStop.threshold) : undefined;
   const run = ({ codes }: Frames, inferenceNumber: number) => {
     const network = new NetworkRun(macro, compiled.program, codes, inferenceNumber, earlyStop);
@@ -89,6 +99,45 @@ async function onnxRuntime(inputs: BenchInputs): Promise<Subject> {
   return { name: 'onnxruntime-node', window: windowOver(inputs.frames, run), close: () => session.release() };
 }
 
+/** Whole batches of recordings in so many threads. */
+function pooled(inputs: BenchInputs, profileName: string, workerCount: number): Subject {
+  const { macro, compiled } = benchMacro(inputs, profileName);
+  const pool = new RecordingPool(macro.chip, compiled.program, workerCount);
+  const recordings = inputs.frames.map(({ codes }) => codes);
+  let next = 0;
+  const window = async () => {
+    const start = performance.now();
+    let done = 0;
+    for (; performance.now() - start < windowMilliseconds; done += recordings.length) await pool.run(recordings, (next += recordings.length));
+    return (done * 1000) / (performance.now() - start);
+  };
+  return { name: `${workerCount} ${workerCount === 1 ? 'worker' : 'workers'}`, window, close: () => pool.close() };
+}
+
+/** Multiplies of the whole array with half of its bit lines driven, and noise in every conversion. */
+function multiplies(): Subject {
+  const macro = new Macro(Chip.formed(profileNamed('lab-paper'), 1), readKernel());
+  assertNoise(macro);
+  const lines = Array.from({ length: geometry.sourceLines }, (_, line) => line);
+  const cells = macro.tile({ firstBitLine: 0, bitLineCount: geometry.bitLines, sourceLines: lines });
+  const drives: Drive[] = Array.from({ length: multiplyBatch }, (_, position) => {
+    const rows = Int32Array.from(lines).filter((row) => (((row * 2654435761) >>> 7) ^ (position >>> (row % 5))) & 1);
+    return { rows, rowCount: rows.length, position, plane: 0 };
+  });
+  const out = new Int32Array(drives.length * lines.length);
+  let inferenceNumber = 0;
+  const window = async () => {
+    const start = performance.now();
+    let done = 0;
+    for (; performance.now() - start < windowMilliseconds; done += drives.length) {
+      macro.multiplyAll(cells, drives, 0, { inferenceNumber, timestep: 0, tile: 0 }, out);
+      inferenceNumber += 1;
+    }
+    return (done * 1000) / (performance.now() - start);
+  };
+  return { name: 'lab-paper', window, close: async () => undefined };
+}
+
 function figure(name: string, profile: string, stop: boolean): Figure {
   return {
     name,
@@ -106,4 +155,14 @@ export const inferFigures: readonly Figure[] = [
   figure('infer-ideal-early-stop', 'ideal', true),
   figure('infer-lab', 'lab-paper', false),
   figure('infer-lab-early-stop', 'lab-paper', true),
+  {
+    name: 'infer-lab-two-workers',
+    unit: 'recordings/s',
+    better: 'higher',
+    async open() {
+      const inputs = benchInputs();
+      return { subject: pooled(inputs, 'lab-paper', 2), baseline: pooled(inputs, 'lab-paper', 1) };
+    },
+  },
+  { name: 'multiply-noise', unit: 'multiplies/s', better: 'higher', open: async () => ({ subject: multiplies() }) },
 ];

@@ -14,7 +14,7 @@ const within = (field: string, value: number, minimum: number, maximum: number) 
 
 function expectPlausible(identity: HelloAck): void {
   const { limits, geometry, converter } = identity;
-  within('protocol', identity.protocol, 1, 2);
+  within('protocol', identity.protocol, 1, 3);
   expect(identity.chipId.length > 0, 'a chip_id', 'an empty one');
   expect(identity.firmwareVersion.length > 0, 'a firmware_version', 'an empty one');
   expectEqual('bytes of boot_id:', identity.bootId.length, 8);

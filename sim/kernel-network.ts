@@ -1,0 +1,309 @@
+import { layerKinds, neuronKinds } from '../proto/message.js';
+import { type KernelSettings, KernelSpace, structure } from './kernel.js';
+import { placeTile, rowBytesOf, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
+import type { EnergyScale, TileCells, TileLines } from './macro.js';
+import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './network-run.js';
+
+const layerStructure = structure(
+  [
+    'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
+    'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes',
+    'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'pairInfos', 'pairTable', 'places', 'pairs',
+    'planeSums', 'drivenPlanes', 'sums', 'slotOffsets', 'outputs', 'neuronStride', 'currents', 'membranes', 'spikes', 'threshold', 'poolSize',
+    'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
+  ],
+  ['currentFactor', 'leakFactor', 'slopeFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
+);
+
+/** What a network takes from its macro, for one epoch of the array. */
+export interface KernelMacro {
+  readonly program: WebAssembly.Module;
+  readonly settings: KernelSettings;
+  /** Codes are exact sums: all planes of a drive can be summed at once. */
+  readonly isExact: boolean;
+  readonly energyScale: EnergyScale;
+  tile(lines: TileLines): TileCells;
+}
+
+/** Channels, height and width of what a layer is fed with. */
+interface Shape {
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+const bytesPerCode = 2;
+const pairBytes = 16;
+const planeLimit = 4;
+/** Rows of a tile in one plane, and of all planes. */
+const drivenRowsBytes = 512 * 4 * planeLimit;
+/** Bits are read eight bytes at a time. */
+const bitSlackBytes = 9;
+const maximumInt32 = 2 ** 31 - 1;
+/** Outputs are summed 32 at a time. */
+const evenBlocksOf = (outputs: number) => (outputs + 31) & ~31;
+const evenOf = (count: number) => (count + 1) & ~1;
+const factorOf = ({ multiplier, shift }: { multiplier: number; shift: number }) => multiplier * 2 ** -shift;
+
+const pooledShape = ({ outputChannels, outputHeight, outputWidth, poolSize }: ProgramLayer): Shape =>
+  ({ channels: outputChannels, height: Math.floor(outputHeight / poolSize), width: Math.floor(outputWidth / poolSize) });
+
+/** What the kernel's arithmetic and layout hold; the twin in TypeScript runs whatever else a program may ask for. */
+function isHeld(layer: ProgramLayer, fed: Shape): boolean {
+  const { neuron, current, driveBits } = layer;
+  const isLinear = layer.kind === layerKinds.linear;
+  const fits = isLinear
+    ? layer.padding === 0 && layer.outputHeight * layer.outputWidth === 1
+    : layer.inputChannels === fed.channels && layer.inputHeight === fed.height && layer.inputWidth === fed.width;
+  const fractions = neuron.kind === neuronKinds.lif ? [neuron.leak, neuron.negativeSlope] : [neuron.negativeSlope];
+  return fits && driveBits <= planeLimit && factorOf(current) < 2 ** 20 && neuron.threshold >= 0 && neuron.threshold <= maximumInt32
+    && fractions.every((fraction) => fraction.multiplier <= 2 ** 20 && factorOf(fraction) <= 1);
+}
+
+export function kernelHolds(program: RunProgram): boolean {
+  let fed: Shape = { channels: program.inputChannels, height: program.inputHeight, width: program.inputWidth };
+  return program.layers.every((layer) => {
+    const held = isHeld(layer, fed);
+    fed = pooledShape(layer);
+    return held;
+  });
+}
+
+/** The inputs of a window in the order in which the kernel meets them: spans of adjacent codes, channels innermost; undefined fills up to even. */
+function windowInputs({ kind, kernel }: ProgramLayer, { channels, height, width }: Shape): (number | undefined)[] {
+  const [rows, columns] = kind === layerKinds.linear ? [height, width] : [kernel, kernel];
+  const stride = evenOf(channels);
+  return Array.from({ length: rows * columns * stride }, (_, index) => {
+    const channel = index % stride;
+    return channel < channels ? channel * rows * columns + (index - channel) / stride : undefined;
+  });
+}
+
+/** Where a window's input has its bit line: a tile and a row of it. */
+interface Place {
+  readonly tile: number;
+  readonly row: number;
+}
+
+function placeOf(tiles: readonly ProgramTile[], input: number | undefined): Place | undefined {
+  if (input === undefined) return undefined;
+  const tile = tiles.findIndex(({ firstInput, inputCount }) => input >= firstInput && input < firstInput + inputCount);
+  return tile < 0 ? undefined : { tile, row: input - tiles[tile].firstInput };
+}
+
+/** A layer in the kernel's memory. */
+class KernelLayer {
+  readonly at: number;
+  /** First code of the input without its padding, and the way to the next row and pixel. */
+  readonly inputOrigin: number;
+  readonly inputRowBytes: number;
+  readonly inputPixelBytes: number;
+  readonly membranes: number;
+  readonly lineCount: number;
+  readonly neurons: number;
+  private readonly places: readonly (Place | undefined)[];
+
+  constructor(private readonly space: KernelSpace, private readonly macro: KernelMacro, readonly layer: ProgramLayer, fed: Shape, firstTile: number) {
+    const { padding, stride, outputChannels, outputHeight, outputWidth, tiles, kind, kernel, driveBits, neuron, current, poolSize } = layer;
+    const isLinear = kind === layerKinds.linear;
+    const codeStride = evenOf(fed.channels);
+    const width = fed.width + 2 * padding;
+    this.inputPixelBytes = codeStride * bytesPerCode;
+    this.inputRowBytes = width * this.inputPixelBytes;
+    const input = space.take((fed.height + 2 * padding) * this.inputRowBytes);
+    this.inputOrigin = input + padding * (this.inputRowBytes + this.inputPixelBytes);
+    this.lineCount = 2 * outputChannels;
+    this.places = windowInputs(layer, fed).map((index) => placeOf(tiles, index));
+    const neuronStride = (outputChannels + 3) & ~3;
+    this.neurons = neuronStride * outputHeight * outputWidth;
+    this.membranes = space.take(this.neurons * 4);
+    const isFiring = neuron.kind === neuronKinds.lif;
+    this.at = space.take(layerStructure.sizeBytes);
+    const cells = tiles.map(({ firstBitLine, inputCount, plusLines, minusLines }) =>
+      macro.tile({ firstBitLine, bitLineCount: inputCount, sourceLines: [...plusLines, ...minusLines] }));
+    // A linear layer sees its input as one row.
+    const bitRows = isLinear ? 1 : fed.height + 2 * padding;
+    const rowCodes = (isLinear ? fed.height : 1) * width * codeStride;
+    const bitRowBytes = (rowCodes >> 3) + bitSlackBytes;
+    const { settingsOfDrives } = this;
+    space.write(this.at, layerStructure, {
+      positionRows: outputHeight, positionColumns: outputWidth,
+      positionRowBytes: stride * this.inputRowBytes, positionColumnBytes: stride * this.inputPixelBytes,
+      input,
+      spanCount: isLinear ? 1 : kernel,
+      spanLength: isLinear ? this.places.length : kernel * codeStride,
+      spanBytes: this.inputRowBytes,
+      bits: space.take(planeLimit * bitRows * bitRowBytes), bitRows, bitRowBytes, rowCodes, stepRows: stride, stepCodes: stride * codeStride,
+      tileCount: tiles.length, driveBits, lineCount: this.lineCount, outputs: outputChannels,
+      neuronStride, currents: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
+      threshold: isFiring ? neuron.threshold : maximumInt32,
+      poolSize,
+      currentFactor: factorOf(current),
+      leakFactor: isFiring ? factorOf(neuron.leak) : 1,
+      slopeFactor: factorOf(neuron.negativeSlope),
+      sums: space.take((slotCountOf(this.lineCount) + evenBlocksOf(outputChannels)) * 4),
+      ...settingsOfDrives,
+    });
+    if (!this.placeDifferences(cells)) this.placeTiles(cells, firstTile);
+  }
+
+  private get settingsOfDrives() {
+    const { chip: { profile } } = this.macro.settings;
+    const { multiplier, shift } = this.macro.energyScale;
+    return { driveFemtojoules: this.lineCount * profile.conversionEnergyFemtojoules, unitFemtojoules: multiplier * 2 ** -shift };
+  }
+
+  /** The row of a tile's matrix that stands for an input, 0 where the input is only there to make a pair. */
+  private valuesOf<Value>(valueOf: (place: Place) => Value, nothing: Value): Value[] {
+    return this.places.map((place) => (place === undefined ? nothing : valueOf(place)));
+  }
+
+  /** Bit-serial: rows of cells, tile by tile. */
+  private placeTiles(cells: readonly TileCells[], firstTile: number): void {
+    const { space, macro: { settings }, layer, places } = this;
+    const rowBytes = rowBytesOf(settings);
+    const tiles = space.take(cells.length * tileStructure.sizeBytes);
+    cells.forEach((tile, index) => placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index));
+    const rowOffsets = space.take(places.length * 4);
+    space.integers(rowOffsets, places.length).set(this.valuesOf(({ row }) => row * rowBytes, 0));
+    const slotOffsets = space.take(this.lineCount * 4);
+    space.integers(slotOffsets, this.lineCount).set(Array.from({ length: this.lineCount }, (_, line) => slotOf(line) * 4));
+    space.write(this.at, layerStructure, {
+      tiles, rowOffsets, slotOffsets, rowTiles: this.placeRowTiles(),
+      drivenRows: space.take(cells.length * drivenRowsBytes), drivenCounts: space.take(cells.length * planeLimit * 4),
+    });
+  }
+
+  private placeRowTiles(): number {
+    const rowTiles = this.space.take(this.places.length);
+    this.space.bytes(rowTiles, this.places.length).set(this.valuesOf(({ tile }) => tile, 0));
+    return rowTiles;
+  }
+
+  /** Exact sums: differences of plus and minus lines, where they fit 16 bits and the sums of a plane's codes 32. */
+  private placeDifferences(cells: readonly TileCells[]): boolean {
+    if (!this.macro.isExact) return false;
+    const { space, layer: { outputChannels: outputs } } = this;
+    const rows = this.valuesOf(({ tile, row }) => cells[tile].codes.subarray(row * this.lineCount, (row + 1) * this.lineCount), new Int32Array(this.lineCount));
+    const differencesOf = (codes: Int32Array) => Int32Array.from({ length: outputs }, (_, output) => codes[output] - codes[outputs + output]);
+    const differences = rows.map(differencesOf);
+    const isSmall = differences.every((row) => row.every((difference) => Math.abs(difference) < 2 ** 15));
+    const sumOf = (codes: Int32Array) => codes.reduce((sum, code) => sum + code, 0);
+    if (!isSmall || cells.some(({ codes }) => sumOf(codes) >= 2 ** 32)) return false;
+    const rowShorts = evenBlocksOf(outputs);
+    const words = space.take(rows.length * rowShorts * 2);
+    const shorts = space.shorts(words, rows.length * rowShorts);
+    differences.forEach((row, index) => {
+      const first = (index >> 1) * rowShorts * 2 + (index & 1);
+      row.forEach((difference, output) => { shorts[first + output * 2] = difference; });
+    });
+    const pairCount = rows.length / 2;
+    const pairInfos = space.take(pairCount * pairBytes);
+    const spanLength = this.layer.kind === layerKinds.linear ? rows.length : rows.length / this.layer.kernel;
+    space.integers(pairInfos, pairCount * 4).set(Array.from({ length: pairCount }, (_, pair) => {
+      const inSpan = (2 * pair) % spanLength;
+      const codes = ((2 * pair - inSpan) / spanLength) * this.inputRowBytes + inSpan * bytesPerCode;
+      return [sumOf(rows[2 * pair]), sumOf(rows[2 * pair + 1]), codes, words + pair * rowShorts * 4];
+    }).flat());
+    const pairTable = space.take(pairCount * 4);
+    space.integers(pairTable, pairCount).set(Array.from({ length: pairCount }, (_, pair) => pairInfos + pair * pairBytes));
+    space.write(this.at, layerStructure, {
+      pairInfos, pairTable, rowTiles: this.placeRowTiles(), places: space.take(pairCount * 4), pairs: space.take(pairCount * 8),
+      planeSums: space.take(cells.length * planeLimit * 4), drivenPlanes: space.take(cells.length * 4),
+    });
+    return true;
+  }
+
+  feeds(next: KernelLayer): void {
+    const { inputOrigin: output, inputRowBytes: outputRowBytes, inputPixelBytes: outputPixelBytes } = next;
+    this.space.write(this.at, layerStructure, { output, outputRowBytes, outputPixelBytes });
+  }
+
+  read(name: 'drives' | 'saturations' | 'spikeCount' | 'energyFemtojoules'): number {
+    return this.space.read(this.at, layerStructure, name);
+  }
+
+  set energyFemtojoules(energyFemtojoules: number) {
+    this.space.write(this.at, layerStructure, { energyFemtojoules });
+  }
+
+  /** Membranes in the order of the twin: output by output. */
+  get membranesByOutput(): Int32Array {
+    const { outputChannels, outputHeight, outputWidth } = this.layer;
+    const positions = outputHeight * outputWidth;
+    const stride = this.neurons / positions;
+    const membranes = this.space.integers(this.membranes, this.neurons);
+    return Int32Array.from({ length: outputChannels * positions }, (_, index) => {
+      const position = index % positions;
+      return membranes[position * stride + (index - position) / positions];
+    });
+  }
+}
+
+/** What a timestep comes to. */
+export interface KernelTimestep {
+  readonly membranes: Int32Array;
+  readonly layers: readonly LayerCounts[];
+  /** Drives of each layer, for the operation time. */
+  readonly drives: readonly number[];
+  readonly energyFemtojoules: number;
+}
+
+/** Which run's membranes are in the memory; those of others wait outside. */
+export interface MembraneOwner {
+  saved?: readonly Int32Array[] | undefined;
+}
+
+/** A network in a kernel with the cells of one epoch. Runs may take turns. */
+export class KernelNetwork {
+  private readonly space: KernelSpace;
+  private readonly layers: readonly KernelLayer[];
+  private readonly frame: number;
+  private owner: MembraneOwner | undefined;
+
+  constructor(private readonly program: RunProgram, macro: KernelMacro) {
+    const { inputChannels: channels, inputHeight: height, inputWidth: width } = program;
+    this.space = new KernelSpace(macro.program, macro.settings);
+    let fed: Shape = { channels, height, width };
+    let firstTile = 0;
+    this.layers = program.layers.map((layer) => {
+      const placed = new KernelLayer(this.space, macro, layer, fed, firstTile);
+      fed = pooledShape(layer);
+      firstTile += layer.tiles.length;
+      return placed;
+    });
+    this.layers.slice(1).forEach((layer, index) => this.layers[index].feeds(layer));
+    this.frame = this.space.take(channels * height * width);
+  }
+
+  step(owner: MembraneOwner, frame: Uint8Array, inferenceNumber: number, timestep: number, energyBefore: number): KernelTimestep {
+    const { space, layers, program: { inputChannels, inputHeight, inputWidth } } = this;
+    this.lend(owner);
+    space.bytes(this.frame, frame.length).set(frame);
+    const [first] = layers;
+    space.functions.placeFrame(this.frame, inputChannels, inputHeight, inputWidth, first.inputOrigin, first.inputRowBytes, first.inputPixelBytes);
+    let energyFemtojoules = energyBefore;
+    for (const layer of layers) {
+      layer.energyFemtojoules = energyFemtojoules;
+      space.functions.stepLayer(layer.at, inferenceNumber, timestep);
+      energyFemtojoules = layer.read('energyFemtojoules');
+    }
+    const drives = layers.map((layer) => layer.read('drives'));
+    const counts = layers.map((layer, index) =>
+      ({ conversions: drives[index] * layer.lineCount, saturations: layer.read('saturations'), spikes: layer.read('spikeCount') }));
+    return { membranes: layers[layers.length - 1].membranesByOutput, layers: counts, drives, energyFemtojoules };
+  }
+
+  private lend(owner: MembraneOwner): void {
+    if (this.owner === owner) return;
+    if (this.owner !== undefined) this.owner.saved = this.layers.map(({ membranes, neurons }) => this.space.integers(membranes, neurons).slice());
+    this.owner = owner;
+    this.layers.forEach(({ membranes, neurons }, index) => {
+      const place = this.space.integers(membranes, neurons);
+      const saved = owner.saved?.[index];
+      if (saved === undefined) place.fill(0);
+      else place.set(saved);
+    });
+    owner.saved = undefined;
+  }
+}

@@ -1,0 +1,115 @@
+import { type KernelSettings, KernelSpace, structure } from './kernel.js';
+import type { Drive, MultiplyKey, TileCells } from './macro.js';
+
+const blockLines = 16;
+const blockBytes = blockLines * 4;
+/** The gain's 20 fractional bits and the noise's 8. */
+const gainUnit = 2 ** -28;
+
+export const tileStructure = structure(['matrix', 'rowBytes', 'blockBytes', 'lineCount', 'number', 'gains', 'offsets'], []);
+const driveStructure = structure(['rows', 'count', 'position', 'plane', 'codes', 'saturations'], ['sumOfCodes']);
+
+/** Where the kernel has a line: vector j, lane i of a block of 16 is line 4i + j. */
+export const slotOf = (line: number) => (line & ~15) | ((line & 3) << 2) | ((line >> 2) & 3);
+
+export const slotCountOf = (lineCount: number) => Math.ceil(lineCount / blockLines) * blockLines;
+
+/** Bytes of a row in a block: codes, and variances where there is noise. */
+export const rowBytesOf = ({ varianceFactor }: KernelSettings) => (varianceFactor > 0 ? 2 * blockBytes : blockBytes);
+
+/** Copies a tile into the kernel's memory. @returns the address of its structure */
+export function placeTile(space: KernelSpace, settings: KernelSettings, cells: TileCells, range: number, at: number, number: number): void {
+  const { lineCount, codes, squares } = cells;
+  const rowCount = codes.length / lineCount;
+  const rowWords = rowBytesOf(settings) / 4;
+  const blockWords = rowWords * rowCount;
+  const blockCount = slotCountOf(lineCount) / blockLines;
+  const matrix = space.take(blockCount * blockWords * 4);
+  const words = space.integers(matrix, blockCount * blockWords);
+  for (let line = 0; line < lineCount; line += 1) {
+    const slot = slotOf(line);
+    let word = (slot >> 4) * blockWords + (slot & 15);
+    for (let cell = line; cell < codes.length; cell += lineCount, word += rowWords) {
+      words[word] = codes[cell];
+      if (rowWords > blockLines) words[word + blockLines] = squares[cell];
+    }
+  }
+  const gains = placeLineValues(space, lineCount, (line) => cells.gainsQ20[range * lineCount + line] * gainUnit);
+  const offsets = placeLineValues(space, lineCount, (line) => cells.offsets[range * lineCount + line]);
+  space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, lineCount, number, gains, offsets });
+}
+
+function placeLineValues(space: KernelSpace, lineCount: number, valueOf: (line: number) => number): number {
+  const at = space.take(slotCountOf(lineCount) * 8);
+  const values = space.doubles(at, slotCountOf(lineCount));
+  for (let line = 0; line < lineCount; line += 1) values[slotOf(line)] = valueOf(line);
+  return at;
+}
+
+/** Drives that one call takes: their cells come from memory once. */
+const batchDrives = 32;
+
+/** A tile in a kernel, for multiplies from outside of a network. */
+export class KernelTile {
+  private readonly space: KernelSpace;
+  private readonly tile: number;
+  private readonly drives: number;
+  private readonly rows: number;
+  private readonly codes: number;
+  private readonly rowCount: number;
+  private readonly rowBytes: number;
+  private readonly slots: Int32Array;
+
+  constructor(program: WebAssembly.Module, settings: KernelSettings, private readonly cells: TileCells, range: number) {
+    this.space = new KernelSpace(program, settings);
+    this.tile = this.space.take(tileStructure.sizeBytes);
+    placeTile(this.space, settings, cells, range, this.tile, 0);
+    this.rowCount = cells.codes.length / cells.lineCount;
+    this.rowBytes = rowBytesOf(settings);
+    this.drives = this.space.take(batchDrives * driveStructure.sizeBytes);
+    this.rows = this.space.take(batchDrives * this.rowCount * 4);
+    this.codes = this.space.take(batchDrives * slotCountOf(cells.lineCount) * 4);
+    this.slots = Int32Array.from({ length: cells.lineCount }, (_, line) => slotOf(line));
+  }
+
+  /**
+   * Multiplies drive after drive. Codes go to `out`, drive by drive and line by line.
+   * @param booked is told the sum of the codes of the driven cells of each drive, in turn
+   * @returns how many conversions saturated
+   */
+  multiply(drives: readonly Drive[], key: MultiplyKey, out: Int32Array, booked: (sumOfCodes: number) => void): number {
+    let saturations = 0;
+    this.space.write(this.tile, tileStructure, { number: key.tile });
+    for (let first = 0; first < drives.length; first += batchDrives) {
+      saturations += this.multiplyBatch(drives.slice(first, first + batchDrives), key, out, first, booked);
+    }
+    return saturations;
+  }
+
+  private multiplyBatch(drives: readonly Drive[], key: MultiplyKey, out: Int32Array, first: number, booked: (sumOfCodes: number) => void): number {
+    const { space, slots, cells: { lineCount } } = this;
+    const slotCount = slotCountOf(lineCount);
+    const codes = space.integers(this.codes, drives.length * slotCount).fill(0);
+    for (const [index, drive] of drives.entries()) this.placeDrive(index, drive, slotCount);
+    space.functions.multiply(this.tile, key.inferenceNumber, key.timestep, this.drives, drives.length);
+    let saturations = 0;
+    for (let index = 0; index < drives.length; index += 1) {
+      const at = (first + index) * lineCount;
+      for (let line = 0; line < lineCount; line += 1) out[at + line] = codes[index * slotCount + slots[line]];
+      const drive = this.drives + index * driveStructure.sizeBytes;
+      saturations += space.read(drive, driveStructure, 'saturations');
+      booked(space.read(drive, driveStructure, 'sumOfCodes'));
+    }
+    return saturations;
+  }
+
+  private placeDrive(index: number, { rows, rowCount, position, plane }: Drive, slotCount: number): void {
+    const { space, rowBytes } = this;
+    const at = this.rows + index * this.rowCount * 4;
+    const offsets = space.integers(at, rowCount);
+    for (let row = 0; row < rowCount; row += 1) offsets[row] = rows[row] * rowBytes;
+    space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, {
+      rows: at, count: rowCount, position, plane, codes: this.codes + index * slotCount * 4, saturations: 0, sumOfCodes: 0,
+    });
+  }
+}

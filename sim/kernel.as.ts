@@ -1,0 +1,745 @@
+// The hot path of the macro in SIMD: the same integers, to the bit, as macro.ts and network-run.ts. Doubles hold integers below 2^53 and are
+// multiplied by powers of two only after that, so every result is exact or rounded once, as there. No relaxed SIMD.
+//
+// Lines lie in blocks of 16. Within a block, vector j lane i is line 4i + j: so word j of four random counters meets its lines where it is made.
+
+/** The multiplies of one tile: its cells, block by block and row by row, 16 codes and, where there is noise, 16 variances. */
+@unmanaged class Tile {
+  matrix: usize;
+  /** Bytes of a row within a block. */
+  rowBytes: u32;
+  blockBytes: u32;
+  lineCount: i32;
+  /** Number of the tile in its program. */
+  number: i32;
+  /** One double a slot: codes a unit of the sum. */
+  gains: usize;
+  /** One double a slot: codes. */
+  offsets: usize;
+}
+
+/** One layer of a network with its places in memory; kernel-layer.ts fills it in. */
+@unmanaged class Layer {
+  positionRows: i32;
+  positionColumns: i32;
+  /** From a position's window to that of the row below, and of the column beside it. */
+  positionRowBytes: u32;
+  positionColumnBytes: u32;
+  /** Drive codes, int16, channels innermost and padded to an even number. */
+  input: usize;
+  /** A window is so many spans of adjacent codes. */
+  spanCount: i32;
+  spanLength: i32;
+  spanBytes: u32;
+  /** Which codes are driven, a bit each, row by row of the input: plane by plane; of exact layers, which pairs of codes are not both 0. */
+  bits: usize;
+  bitRows: i32;
+  bitRowBytes: u32;
+  /** Codes of a row of the input, and from a position to the next one in rows and codes. */
+  rowCodes: i32;
+  stepRows: i32;
+  stepCodes: i32;
+  /** Of each code of a window: its row's place in a block (u32) and its tile (u8). */
+  rowOffsets: usize;
+  rowTiles: usize;
+  tileCount: i32;
+  tiles: usize;
+  driveBits: i32;
+  lineCount: i32;
+  /** Driven rows, 512 to each tile and plane, and how many there are. */
+  drivenRows: usize;
+  drivenCounts: usize;
+  /** Exact layers, otherwise 0: what is known of each pair of rows, its address, and of a window the addresses of those that are driven. */
+  pairInfos: usize;
+  pairTable: usize;
+  places: usize;
+  /** Address of its differences and drive codes of each driven pair. */
+  pairs: usize;
+  /** Exact layers: sums of codes and which planes are driven, tile by tile. */
+  planeSums: usize;
+  drivenPlanes: usize;
+  /** Recombined sums of one position, and where in them the lines of an output are. */
+  sums: usize;
+  slotOffsets: usize;
+  outputs: i32;
+  /** Outputs rounded up to 4: neurons lie position by position. */
+  neuronStride: i32;
+  currents: usize;
+  membranes: usize;
+  /** int16, −1 where a neuron fires. */
+  spikes: usize;
+  threshold: i32;
+  poolSize: i32;
+  /** The first code of the layer above, 0 in the last layer. */
+  output: usize;
+  outputRowBytes: u32;
+  outputPixelBytes: u32;
+  drives: i32;
+  saturations: i32;
+  spikeCount: i32;
+  currentFactor: f64;
+  leakFactor: f64;
+  slopeFactor: f64;
+  /** Of one drive: charge of its conversions, and of its cells a unit of the summed codes. */
+  driveFemtojoules: f64;
+  unitFemtojoules: f64;
+  energyFemtojoules: f64;
+}
+
+const half: f64 = 0.5;
+/** Of 64 bits that are loaded, those that are there however the first one lies in its byte, rounded down. */
+const bitsPerLoad: i32 = 56;
+
+/** Packed quantiles: 2^10 · quantile + step to the next, 32 segments to each of 31 octaves. */
+const quantileTable = memory.data(31 * 32 * 4, 16);
+/** The two keys of each round, splat. */
+const roundKeys = memory.data(7 * 32, 16);
+/** Of each drive code: a mask of its bit planes in four lanes. */
+const planeMasks = memory.data(16 * 16, 16);
+/** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
+const constants = memory.data(12 * 16, 16);
+const blockSums = memory.data(64, 16);
+const blockVariances = memory.data(64, 16);
+const blockWords = memory.data(64, 16);
+
+const multiplier0: u32 = 0xd2511f53;
+const multiplier1: u32 = 0xcd9e8d57;
+
+@inline const signBit: usize = 0;
+@inline const halfPlace: usize = 16;
+@inline const biasPlace: usize = 32;
+@inline const variancePlace: usize = 48;
+@inline const minimumPlace: usize = 64;
+@inline const maximumPlace: usize = 80;
+@inline const noiseUnitPlace: usize = 96;
+@inline const deviateUnitPlace: usize = 112;
+@inline const tailPlace: usize = 128;
+@inline const fractionPlace: usize = 144;
+@inline const stepPlace: usize = 160;
+@inline const octavePlace: usize = 176;
+
+let isNoisy: bool = false;
+let seed: u32 = 0;
+let stream: u32 = 0;
+
+export function quantiles(): usize {
+  return quantileTable;
+}
+
+/** What all tiles of a chip share. */
+export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum: f64, maximum: f64): void {
+  seed = chipSeed;
+  stream = noiseStream;
+  isNoisy = factor > 0;
+  v128.store(constants, i64x2.splat(i64.MIN_VALUE), signBit);
+  v128.store(constants, f64x2.splat(half), halfPlace);
+  v128.store(constants, f64x2.splat(6755399441055744.0), biasPlace);
+  v128.store(constants, f64x2.splat(factor), variancePlace);
+  v128.store(constants, f64x2.splat(minimum), minimumPlace);
+  v128.store(constants, f64x2.splat(maximum), maximumPlace);
+  v128.store(constants, f64x2.splat(256), noiseUnitPlace);
+  v128.store(constants, f64x2.splat(1.0 / 32768.0), deviateUnitPlace);
+  v128.store(constants, i32x4.splat(0x7fffffff), tailPlace);
+  v128.store(constants, i32x4.splat(4095), fractionPlace);
+  v128.store(constants, i32x4.splat(1023), stepPlace);
+  v128.store(constants, i32x4.splat(127 << 5), octavePlace);
+  for (let round: u32 = 0; round < 7; round++) {
+    v128.store(roundKeys + (round << 5), i32x4.splat(chipSeed + round * 0x9e3779b9));
+    v128.store(roundKeys + (round << 5), i32x4.splat(noiseStream + round * 0xbb67ae85), 16);
+  }
+  for (let code: i32 = 0; code < 16; code++) {
+    for (let plane: i32 = 0; plane < 4; plane++) store<i32>(planeMasks + (code << 4) + (plane << 2), -((code >> plane) & 1));
+  }
+}
+
+/** memory.fill is a call out of the kernel; these are a few stores. Up to 15 bytes past the end are cleared too. */
+@inline function clear(at: usize, bytes: usize): void {
+  for (const end = at + bytes; at < end; at += 16) v128.store(at, i32x4.splat(0));
+}
+
+/** To the nearest integer, halves away from zero. */
+@inline function rounded(value: v128): v128 {
+  const sign = v128.and(value, v128.load(constants, signBit));
+  return f64x2.trunc(f64x2.add(value, v128.or(sign, v128.load(constants, halfPlace))));
+}
+
+@inline function lowDoubles(integers: v128): v128 {
+  return f64x2.convert_low_i32x4_s(integers);
+}
+
+@inline function highDoubles(integers: v128): v128 {
+  return f64x2.convert_low_i32x4_s(v128.shuffle<i64>(integers, integers, 1, 1));
+}
+
+/**
+ * Four int32 from two pairs of doubles that are integers below 2^51: 1.5 · 2^52 on top of one leaves its low 32 bits in the low half of the
+ * double. It wraps as a store to an int32 does.
+ */
+@inline function integers(low: v128, high: v128): v128 {
+  const bias = v128.load(constants, biasPlace);
+  return v128.shuffle<i32>(f64x2.add(low, bias), f64x2.add(high, bias), 0, 2, 4, 6);
+}
+
+/** Codes and variances of the driven rows of one block. */
+function addNoisyRows(block: usize, rows: usize, count: i32): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
+  let v0 = i32x4.splat(0), v1 = i32x4.splat(0), v2 = i32x4.splat(0), v3 = i32x4.splat(0);
+  for (const end = rows + (<usize>count << 2); rows < end; rows += 4) {
+    const row = block + load<u32>(rows);
+    s0 = i32x4.add(s0, v128.load(row));
+    s1 = i32x4.add(s1, v128.load(row, 16));
+    s2 = i32x4.add(s2, v128.load(row, 32));
+    s3 = i32x4.add(s3, v128.load(row, 48));
+    v0 = i32x4.add(v0, v128.load(row, 64));
+    v1 = i32x4.add(v1, v128.load(row, 80));
+    v2 = i32x4.add(v2, v128.load(row, 96));
+    v3 = i32x4.add(v3, v128.load(row, 112));
+  }
+  v128.store(blockSums, s0);
+  v128.store(blockSums, s1, 16);
+  v128.store(blockSums, s2, 32);
+  v128.store(blockSums, s3, 48);
+  v128.store(blockVariances, v0);
+  v128.store(blockVariances, v1, 16);
+  v128.store(blockVariances, v2, 32);
+  v128.store(blockVariances, v3, 48);
+}
+
+function addQuietRows(block: usize, rows: usize, count: i32): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
+  for (const end = rows + (<usize>count << 2); rows < end; rows += 4) {
+    const row = block + load<u32>(rows);
+    s0 = i32x4.add(s0, v128.load(row));
+    s1 = i32x4.add(s1, v128.load(row, 16));
+    s2 = i32x4.add(s2, v128.load(row, 32));
+    s3 = i32x4.add(s3, v128.load(row, 48));
+  }
+  v128.store(blockSums, s0);
+  v128.store(blockSums, s1, 16);
+  v128.store(blockSums, s2, 32);
+  v128.store(blockSums, s3, 48);
+}
+
+/** Philox4x32-7 of four counters that differ in their last word. The first round is the same for all four but for that word. */
+function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
+  const product0 = <u64>c0 * multiplier0;
+  const product1 = <u64>c2 * multiplier1;
+  let w0 = i32x4.splat(<u32>(product1 >> 32) ^ c1 ^ seed);
+  let w1 = i32x4.splat(<u32>product1);
+  const quads = i32x4.add(i32x4.splat(firstQuad), i32x4(0, 1, 2, 3));
+  let w2 = v128.xor(i32x4.splat(<u32>(product0 >> 32) ^ stream), quads);
+  let w3 = i32x4.splat(<u32>product0);
+  const m0 = i32x4.splat(multiplier0);
+  const m1 = i32x4.splat(multiplier1);
+  for (let keys = roundKeys + 32; keys < roundKeys + 7 * 32; keys += 32) {
+    const low0 = i64x2.extmul_low_i32x4_u(w0, m0);
+    const high0 = i64x2.extmul_high_i32x4_u(w0, m0);
+    const low1 = i64x2.extmul_low_i32x4_u(w2, m1);
+    const high1 = i64x2.extmul_high_i32x4_u(w2, m1);
+    w0 = v128.xor(v128.xor(v128.shuffle<i32>(low1, high1, 1, 3, 5, 7), w1), v128.load(keys));
+    w2 = v128.xor(v128.xor(v128.shuffle<i32>(low0, high0, 1, 3, 5, 7), w3), v128.load(keys, 16));
+    w1 = v128.shuffle<i32>(low1, high1, 0, 2, 4, 6);
+    w3 = v128.shuffle<i32>(low0, high0, 0, 2, 4, 6);
+  }
+  v128.store(blockWords, w0);
+  v128.store(blockWords, w1, 16);
+  v128.store(blockWords, w2, 32);
+  v128.store(blockWords, w3, 48);
+}
+
+/**
+ * Normal deviates of four words. A float has the octave in its exponent, the segment in the first five bits of its mantissa and the fraction in
+ * the next twelve. Clearing the bit below those (and others below it) keeps the conversion from rounding up into them.
+ */
+@inline function deviates(words: v128): v128 {
+  const tails = v128.and(words, v128.load(constants, tailPlace));
+  const floats = f32x4.convert_i32x4_s(v128.andnot(tails, i32x4.shr_u(tails, 18)));
+  const segments = i32x4.max_s(i32x4.sub(i32x4.shr_u(floats, 18), v128.load(constants, octavePlace)), i32x4.splat(0));
+  const fractions = v128.and(i32x4.shr_u(floats, 6), v128.load(constants, fractionPlace));
+  const first = i64x2.extract_lane(segments, 0);
+  const last = i64x2.extract_lane(segments, 1);
+  let entries = v128.load32_zero(quantileTable + (<usize>(<u32>first) << 2));
+  entries = v128.load_lane<i32>(quantileTable + (<usize>(first >>> 32) << 2), entries, 1);
+  entries = v128.load_lane<i32>(quantileTable + (<usize>(<u32>last) << 2), entries, 2);
+  entries = v128.load_lane<i32>(quantileTable + (<usize>(last >>> 32) << 2), entries, 3);
+  const steps = i32x4.dot_i16x8_s(v128.and(entries, v128.load(constants, stepPlace)), fractions);
+  const sizes = i32x4.sub(i32x4.shr_u(entries, 10), i32x4.shr_u(steps, 12));
+  const signs = i32x4.shr_s(words, 31);
+  return i32x4.sub(v128.xor(sizes, signs), signs);
+}
+
+@inline function noiseOf(variances: v128, normals: v128): v128 {
+  const sigmas = f64x2.floor(f64x2.sqrt(f64x2.mul(variances, v128.load(constants, variancePlace))));
+  return rounded(f64x2.mul(f64x2.mul(sigmas, normals), v128.load(constants, deviateUnitPlace)));
+}
+
+@inline function codesOf(sums: v128, noise: v128, gains: usize, offsets: usize): v128 {
+  const scaled = f64x2.mul(f64x2.add(f64x2.mul(sums, v128.load(constants, noiseUnitPlace)), noise), v128.load(gains));
+  return f64x2.add(rounded(scaled), v128.load(offsets));
+}
+
+@inline function clamped(codes: v128): v128 {
+  return f64x2.pmin(v128.load(constants, maximumPlace), f64x2.pmax(v128.load(constants, minimumPlace), codes));
+}
+
+@inline function aboveTop(codes: v128): i32 {
+  return popcnt(i64x2.bitmask(f64x2.gt(codes, v128.load(constants, maximumPlace))));
+}
+
+let saturated: i32 = 0;
+let sumOfCodes: i64 = 0;
+
+/** Converts one block of a drive and adds the codes, shifted by their plane, to `sums`. */
+function convertBlock(tile: Tile, block: i32, rows: usize, count: i32, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
+  const cells = tile.matrix + <usize>block * tile.blockBytes;
+  if (isNoisy) {
+    addNoisyRows(cells, rows, count);
+    drawWords(c0, c1, c2, block << 2);
+  } else {
+    addQuietRows(cells, rows, count);
+  }
+  const isHalf = tile.lineCount - (block << 4) <= 8;
+  let gains = tile.gains + (<usize>block << 7);
+  let offsets = tile.offsets + (<usize>block << 7);
+  let total = i32x4.splat(0);
+  for (let at: usize = 0; at < 64; at += 16, gains += 32, offsets += 32) {
+    const lineSums = v128.load(blockSums + at);
+    total = i32x4.add(total, lineSums);
+    let noiseLow = f64x2.splat(0);
+    let noiseHigh = f64x2.splat(0);
+    if (isNoisy) {
+      const normals = deviates(v128.load(blockWords + at));
+      const variances = v128.load(blockVariances + at);
+      noiseLow = noiseOf(lowDoubles(variances), lowDoubles(normals));
+      if (!isHalf) noiseHigh = noiseOf(highDoubles(variances), highDoubles(normals));
+    }
+    const low = codesOf(lowDoubles(lineSums), noiseLow, gains, offsets);
+    saturated += aboveTop(low);
+    let high = f64x2.splat(0);
+    if (!isHalf) {
+      high = codesOf(highDoubles(lineSums), noiseHigh, gains + 16, offsets + 16);
+      saturated += aboveTop(high);
+      high = clamped(high);
+    }
+    v128.store(sums + at, i32x4.add(v128.load(sums + at), i32x4.shl(integers(clamped(low), high), plane)));
+  }
+  const wide = i64x2.add(i64x2.extend_low_i32x4_u(total), i64x2.extend_high_i32x4_u(total));
+  sumOfCodes += i64x2.extract_lane(wide, 0) + i64x2.extract_lane(wide, 1);
+}
+
+@inline function counterWord(timestep: i32, tileNumber: i32, plane: i32): u32 {
+  return (timestep << 16) + (tileNumber << 8) + plane;
+}
+
+/** Some drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
+@unmanaged class Drive {
+  rows: usize;
+  count: i32;
+  position: u32;
+  plane: i32;
+  /** One code a slot, 0 before. */
+  codes: usize;
+  saturations: i32;
+  sumOfCodes: f64;
+}
+
+export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives: usize, driveCount: i32): void {
+  for (let block = 0; block << 4 < tile.lineCount; block++) {
+    for (let index = 0; index < driveCount; index++) {
+      const drive = changetype<Drive>(drives + <usize>index * offsetof<Drive>());
+      saturated = 0;
+      sumOfCodes = 0;
+      const where = counterWord(timestep, tile.number, drive.plane);
+      convertBlock(tile, block, drive.rows, drive.count, inferenceNumber, where, drive.position, 0, drive.codes + (<usize>block << 6));
+      drive.saturations += saturated;
+      drive.sumOfCodes += <f64>sumOfCodes;
+    }
+  }
+}
+
+@inline function book(layer: Layer, sum: f64): void {
+  layer.drives += 1;
+  layer.energyFemtojoules += layer.driveFemtojoules + Math.floor(sum * layer.unitFemtojoules + half);
+}
+
+/** One bit a code and plane. What is read past the end of a row belongs to no window of it. */
+function markPlanes(layer: Layer): void {
+  let codes = layer.input;
+  const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
+  for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
+    const bits = layer.bits + <usize>row * layer.bitRowBytes;
+    for (let index: usize = 0; index < <usize>layer.rowCodes; index += 8) {
+      const eight = v128.load(codes + (index << 1));
+      for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+        store<u8>(bits + plane * planeBytes + (index >> 3), i16x8.bitmask(i16x8.shl(eight, 15 - <i32>plane)));
+      }
+    }
+  }
+}
+
+/** One bit a pair of codes that are not both 0. */
+function markPairs(layer: Layer): void {
+  let codes = layer.input;
+  for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
+    const bits = layer.bits + <usize>row * layer.bitRowBytes;
+    for (let index: usize = 0; index < <usize>layer.rowCodes; index += 16) {
+      const low = i32x4.ne(v128.load(codes + (index << 1)), i32x4.splat(0));
+      const high = i32x4.ne(v128.load(codes + (index << 1), 16), i32x4.splat(0));
+      store<u8>(bits + (index >> 4), i32x4.bitmask(low) | (i32x4.bitmask(high) << 4));
+    }
+  }
+}
+
+/** Appends what `table` says of each bit that is set. */
+@inline function append(word: u64, table: usize, next: usize): usize {
+  for (; word != 0; word &= word - 1, next += 4) store<u32>(next, load<u32>(table + (<usize>ctz(word) << 2)));
+  return next;
+}
+
+/**
+ * Lists what is driven of a window: of each bit that is set the entry of `table`, which goes span by span. Spans that fit one word are gathered
+ * in it, because every loop that ends costs a mispredicted branch. @returns the end of the list
+ */
+function listDriven(layer: Layer, bits: usize, firstBit: i32, spanBits: i32, table: usize, next: usize): usize {
+  let word: u64 = 0;
+  let filled = 0;
+  for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
+    for (let index = 0; index < spanBits; index += bitsPerLoad) {
+      const count = min(spanBits - index, bitsPerLoad);
+      const first = firstBit + index;
+      const piece = (load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7)) & ((<u64>1 << <u64>count) - 1);
+      if (filled + count > 64) {
+        next = append(word, table, next);
+        table += <usize>filled << 2;
+        word = 0;
+        filled = 0;
+      }
+      word |= piece << <u64>filled;
+      filled += count;
+    }
+  }
+  return append(word, table, next);
+}
+
+/** Lists the driven rows of the only tile, plane by plane. */
+function listRows(layer: Layer, bits: usize, firstBit: i32): void {
+  const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
+  for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+    const rows = layer.drivenRows + (plane << 11);
+    const end = listDriven(layer, bits + plane * planeBytes, firstBit, layer.spanLength, layer.rowOffsets, rows);
+    store<i32>(layer.drivenCounts + (plane << 2), <i32>((end - rows) >> 2));
+  }
+}
+
+/** Bits of the codes that are not 0 among the `left` next ones of a span, eight at most. */
+@inline function drivenCodes(codes: v128, left: i32): i32 {
+  const mask = i16x8.bitmask(i16x8.ne(codes, i16x8.splat(0)));
+  return left < 8 ? mask & ((1 << left) - 1) : mask;
+}
+
+/** Sorts the driven rows of a window by tile and plane. */
+function gatherRows(layer: Layer, window: usize): void {
+  const rowOffsets = layer.rowOffsets;
+  const rowTiles = layer.rowTiles;
+  const drivenRows = layer.drivenRows;
+  const drivenCounts = layer.drivenCounts;
+  const spanLength = layer.spanLength;
+  clear(drivenCounts, <usize>layer.tileCount << 4);
+  let row = 0;
+  for (let span = 0; span < layer.spanCount; span++, window += layer.spanBytes) {
+    for (let index = 0; index < spanLength; index += 8) {
+      const codes = window + (<usize>index << 1);
+      for (let mask = drivenCodes(v128.load(codes), spanLength - index); mask != 0; mask &= mask - 1) {
+        const bit = ctz(mask);
+        const code = <i32>load<u16>(codes + (<usize>bit << 1));
+        const at = row + index + bit;
+        const offset = load<u32>(rowOffsets + (<usize>at << 2));
+        let counts = drivenCounts + (<usize>load<u8>(rowTiles + <usize>at) << 4);
+        let rows = drivenRows + (<usize>load<u8>(rowTiles + <usize>at) << 13);
+        for (let rest = code; rest != 0; rest >>= 1, counts += 4, rows += 2048) {
+          const count = load<i32>(counts);
+          store<u32>(rows + (<usize>count << 2), offset);
+          store<i32>(counts, count + (rest & 1));
+        }
+      }
+    }
+    row += spanLength;
+  }
+}
+
+/** One position bit-serially: every tile and plane with a driven row is converted. */
+function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32, inferenceNumber: u32, timestep: i32, position: u32): bool {
+  if (layer.tileCount == 1) listRows(layer, bits, firstBit);
+  else gatherRows(layer, window);
+  clear(layer.sums, <usize>(layer.lineCount + 15) >> 4 << 6);
+  let isDriven = false;
+  for (let index = 0; index < layer.tileCount; index++) {
+    const tile = changetype<Tile>(layer.tiles + <usize>index * offsetof<Tile>());
+    for (let plane = 0; plane < layer.driveBits; plane++) {
+      const count = load<i32>(layer.drivenCounts + (<usize>index << 4) + (<usize>plane << 2));
+      if (count == 0) continue;
+      isDriven = true;
+      const rows = layer.drivenRows + (<usize>index << 13) + (<usize>plane << 11);
+      const where = counterWord(timestep, tile.number, plane);
+      saturated = 0;
+      sumOfCodes = 0;
+      for (let block = 0; block << 4 < tile.lineCount; block++) {
+        convertBlock(tile, block, rows, count, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
+      }
+      layer.saturations += saturated;
+      book(layer, <f64>sumOfCodes);
+    }
+  }
+  if (isDriven) subtractLines(layer);
+  return isDriven;
+}
+
+/** Recombined sums: of each output the plus line less the minus line, over the sums of the lines. */
+function subtractLines(layer: Layer): void {
+  const plus = layer.slotOffsets;
+  const minus = plus + (<usize>layer.outputs << 2);
+  const differences = layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
+  for (let at: usize = 0; at < <usize>layer.outputs << 2; at += 4) {
+    store<i32>(differences + at, load<i32>(layer.sums + load<u32>(plus + at)) - load<i32>(layer.sums + load<u32>(minus + at)));
+  }
+}
+
+@inline function planeSum(sums: v128, rowSums: usize, code: u32): v128 {
+  return i32x4.add(sums, v128.and(v128.load32_splat(rowSums), v128.load(planeMasks + (<usize>code << 4))));
+}
+
+/** A pair of rows of an exact layer. */
+@unmanaged class Pair {
+  /** Sums of the codes of both rows. */
+  firstSum: u32;
+  secondSum: u32;
+  /** Where its drive codes lie in a window. */
+  codes: u32;
+  /** Address of its differences. */
+  differences: u32;
+}
+
+/** Looks up the codes of the driven pairs of the only tile, and adds up what bit-serial conversion would take. */
+function gatherPairs(layer: Layer, window: usize, end: usize): void {
+  let sums = i32x4.splat(0);
+  let planes: u32 = 0;
+  let place = layer.places;
+  for (let item = layer.pairs; item < end; item += 8, place += 4) {
+    const pair = changetype<Pair>(<usize>load<u32>(place));
+    const both = load<u32>(window + pair.codes);
+    store<u32>(item, pair.differences);
+    store<u32>(item, both, 4);
+    sums = planeSum(sums, changetype<usize>(pair), both & 15);
+    sums = planeSum(sums, changetype<usize>(pair) + 4, both >> 16);
+    planes |= both | (both >> 16);
+  }
+  v128.store(layer.planeSums, sums);
+  store<u32>(layer.drivenPlanes, planes & 15);
+}
+
+/** The same where rows of a pair may lie on different tiles. */
+function gatherTilePairs(layer: Layer, window: usize, end: usize): void {
+  clear(layer.planeSums, <usize>layer.tileCount << 4);
+  clear(layer.drivenPlanes, <usize>layer.tileCount << 2);
+  let place = layer.places;
+  for (let item = layer.pairs; item < end; item += 8, place += 4) {
+    const pair = changetype<Pair>(<usize>load<u32>(place));
+    const both = load<u32>(window + pair.codes);
+    store<u32>(item, pair.differences);
+    store<u32>(item, both, 4);
+    const rowTile = layer.rowTiles + ((changetype<usize>(pair) - layer.pairInfos) >> 3);
+    addToTile(layer, rowTile, changetype<usize>(pair), both & 15);
+    addToTile(layer, rowTile + 1, changetype<usize>(pair) + 4, both >> 16);
+  }
+}
+
+function addToTile(layer: Layer, rowTile: usize, rowSum: usize, code: u32): void {
+  const tile = <usize>load<u8>(rowTile);
+  const sums = layer.planeSums + (tile << 4);
+  const planes = layer.drivenPlanes + (tile << 2);
+  v128.store(sums, planeSum(v128.load(sums), rowSum, code));
+  store<u32>(planes, load<u32>(planes) | code);
+}
+
+function bookPlanes(layer: Layer): void {
+  for (let tile: usize = 0; tile < <usize>layer.tileCount; tile++) {
+    const planes = load<u32>(layer.drivenPlanes + (tile << 2));
+    for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+      if (((planes >> <u32>plane) & 1) == 1) book(layer, <f64>load<u32>(layer.planeSums + (tile << 4) + (plane << 2)));
+    }
+  }
+}
+
+/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. Its like below take more outputs at once. */
+function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0);
+  for (; pair < end; pair += 8) {
+    const row = <usize>load<u32>(pair) + column;
+    const codes = v128.load32_splat(pair, 4);
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+}
+
+/** 16 outputs. */
+function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
+  for (; pair < end; pair += 8) {
+    const row = <usize>load<u32>(pair) + column;
+    const codes = v128.load32_splat(pair, 4);
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
+    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(codes, v128.load(row, 48)));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
+}
+
+/** 32 outputs. */
+function addPairs32(pair: usize, end: usize, column: usize, sums: usize): void {
+  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
+  let s4 = i32x4.splat(0), s5 = i32x4.splat(0), s6 = i32x4.splat(0), s7 = i32x4.splat(0);
+  for (; pair < end; pair += 8) {
+    const row = <usize>load<u32>(pair) + column;
+    const codes = v128.load32_splat(pair, 4);
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
+    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
+    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(codes, v128.load(row, 48)));
+    s4 = i32x4.add(s4, i32x4.dot_i16x8_s(codes, v128.load(row, 64)));
+    s5 = i32x4.add(s5, i32x4.dot_i16x8_s(codes, v128.load(row, 80)));
+    s6 = i32x4.add(s6, i32x4.dot_i16x8_s(codes, v128.load(row, 96)));
+    s7 = i32x4.add(s7, i32x4.dot_i16x8_s(codes, v128.load(row, 112)));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
+  v128.store(sums, s4, 64);
+  v128.store(sums, s5, 80);
+  v128.store(sums, s6, 96);
+  v128.store(sums, s7, 112);
+}
+
+/** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
+function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): bool {
+  const placeEnd = listDriven(layer, bits, firstBit, layer.spanLength >> 1, layer.pairTable, layer.places);
+  if (placeEnd == layer.places) return false;
+  const end = layer.pairs + ((placeEnd - layer.places) << 1);
+  if (layer.tileCount == 1) gatherPairs(layer, window, end);
+  else gatherTilePairs(layer, window, end);
+  bookPlanes(layer);
+  const bytes = <usize>layer.outputs << 2;
+  let column: usize = 0;
+  for (; column + 64 < bytes; column += 128) addPairs32(layer.pairs, end, column, layer.sums + column);
+  if (column + 48 < bytes) addPairs16(layer.pairs, end, column, layer.sums + column);
+  else if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
+  return true;
+}
+
+/** Sums of a position, times the layer's scale. */
+function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
+  const factor = f64x2.splat(layer.currentFactor);
+  for (const end = currents + (<usize>layer.neuronStride << 2); currents < end; currents += 16, sums += 16) {
+    const four = v128.load(sums);
+    const low = rounded(f64x2.mul(lowDoubles(four), factor));
+    v128.store(currents, integers(low, rounded(f64x2.mul(highDoubles(four), factor))));
+  }
+}
+
+@inline function stepped(membranes: v128, currents: v128, leak: v128, slope: v128): v128 {
+  const kept = rounded(f64x2.mul(membranes, leak));
+  const sum = f64x2.pmin(f64x2.splat(2147483647), f64x2.pmax(f64x2.splat(-2147483648), f64x2.add(kept, currents)));
+  return v128.bitselect(rounded(f64x2.mul(sum, slope)), sum, f64x2.lt(sum, f64x2.splat(0)));
+}
+
+/** One timestep of all neurons. Whoever fired is above the threshold still, so that needs no place of its own. */
+function fire(layer: Layer): void {
+  const threshold = i32x4.splat(layer.threshold);
+  const leak = f64x2.splat(layer.leakFactor);
+  const slope = f64x2.splat(layer.slopeFactor);
+  const bytes = <usize>(layer.positionRows * layer.positionColumns * layer.neuronStride) << 2;
+  let fired = 0;
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const before = v128.load(layer.membranes + at);
+    const current = v128.load(layer.currents + at);
+    if (!v128.any_true(v128.or(before, current))) {
+      store<u64>(layer.spikes + (at >> 1), 0);
+      continue;
+    }
+    const kept = v128.andnot(before, i32x4.gt_s(before, threshold));
+    const low = stepped(lowDoubles(kept), lowDoubles(current), leak, slope);
+    const after = integers(low, stepped(highDoubles(kept), highDoubles(current), leak, slope));
+    v128.store(layer.membranes + at, after);
+    const spikes = i32x4.gt_s(after, threshold);
+    fired += popcnt(i32x4.bitmask(spikes));
+    v128.store_lane<i64>(layer.spikes + (at >> 1), i16x8.narrow_i32x4_s(spikes, spikes), 0);
+  }
+  layer.spikeCount = fired;
+}
+
+/** Counts spikes over squares, four channels at a time, straight into the layer above. What spills over the channels is 0, and written again. */
+function pool(layer: Layer): void {
+  const size = layer.poolSize;
+  const pixelBytes = <usize>layer.neuronStride << 1;
+  const rowBytes = pixelBytes * layer.positionColumns;
+  for (let row = 0; row < layer.positionRows / size; row++) {
+    for (let column = 0; column < layer.positionColumns / size; column++) {
+      const square = layer.spikes + <usize>(row * size) * rowBytes + <usize>(column * size) * pixelBytes;
+      const counts = layer.output + <usize>row * layer.outputRowBytes + <usize>column * layer.outputPixelBytes;
+      for (let channel: usize = 0; channel < pixelBytes; channel += 8) {
+        let count = i16x8.splat(0);
+        for (let dy = 0; dy < size; dy++) {
+          for (let dx = 0; dx < size; dx++) {
+            count = i16x8.sub(count, v128.load64_zero(square + <usize>dy * rowBytes + <usize>dx * pixelBytes + channel));
+          }
+        }
+        v128.store_lane<i64>(counts + channel, count, 0);
+      }
+    }
+  }
+}
+
+/** One timestep of a layer, from the drive codes of its input to those of the next one's. */
+export function stepLayer(layer: Layer, inferenceNumber: u32, timestep: i32): void {
+  layer.drives = 0;
+  layer.saturations = 0;
+  const isExact = layer.pairInfos != 0;
+  const sums = isExact ? layer.sums : layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
+  const positionBytes = <usize>layer.neuronStride << 2;
+  if (isExact) markPairs(layer);
+  else markPlanes(layer);
+  const stepBits = isExact ? layer.stepCodes >> 1 : layer.stepCodes;
+  let currents = layer.currents;
+  let position: u32 = 0;
+  for (let row = 0; row < layer.positionRows; row++) {
+    const bits = layer.bits + <usize>(row * layer.stepRows) * layer.bitRowBytes;
+    let window = layer.input + <usize>row * layer.positionRowBytes;
+    for (let column = 0; column < layer.positionColumns; column++, position++, window += layer.positionColumnBytes, currents += positionBytes) {
+      let isDriven = false;
+      if (isExact) isDriven = addPosition(layer, window, bits, column * stepBits);
+      else isDriven = convertPosition(layer, window, bits, column * stepBits, inferenceNumber, timestep, position);
+      if (isDriven) storeCurrents(layer, sums, currents);
+      else clear(currents, positionBytes);
+    }
+  }
+  fire(layer);
+  if (layer.output != 0) pool(layer);
+}
+
+/** Event counts of a frame, channel by channel, into the first layer's input, channels innermost. */
+export function placeFrame(frame: usize, channels: i32, height: i32, width: i32, input: usize, rowBytes: u32, pixelBytes: u32): void {
+  for (let channel = 0; channel < channels; channel++) {
+    for (let row = 0; row < height; row++) {
+      let pixel = input + <usize>row * rowBytes + (<usize>channel << 1);
+      for (const end = frame + width; frame < end; frame++, pixel += pixelBytes) store<u16>(pixel, load<u8>(frame));
+    }
+  }
+}
