@@ -19,8 +19,6 @@ const layerStructure = structure(
 export interface KernelMacro {
   readonly program: WebAssembly.Module;
   readonly settings: KernelSettings;
-  /** Codes are exact sums: all planes of a drive can be summed at once. */
-  readonly isExact: boolean;
   readonly energyScale: EnergyScale;
   tile(lines: TileLines): TileCells;
 }
@@ -53,7 +51,7 @@ function isHeld(layer: ProgramLayer, fed: Shape): boolean {
   const { neuron, current, driveBits } = layer;
   const isLinear = layer.kind === layerKinds.linear;
   const fits = isLinear
-    ? layer.padding === 0 && layer.outputHeight * layer.outputWidth === 1
+    ? layer.padding === 0 && layer.outputHeight * layer.outputWidth === 1 && layer.inputChannels === fed.channels * fed.height * fed.width
     : layer.inputChannels === fed.channels && layer.inputHeight === fed.height && layer.inputWidth === fed.width;
   const fractions = neuron.kind === neuronKinds.lif ? [neuron.leak, neuron.negativeSlope] : [neuron.negativeSlope];
   return fits && driveBits <= planeLimit && factorOf(current) < 2 ** 20 && neuron.threshold >= 0 && neuron.threshold <= maximumInt32
@@ -154,8 +152,8 @@ class KernelLayer {
   }
 
   /** The row of a tile's matrix that stands for an input, 0 where the input is only there to make a pair. */
-  private valuesOf<Value>(valueOf: (place: Place) => Value, nothing: Value): Value[] {
-    return this.places.map((place) => (place === undefined ? nothing : valueOf(place)));
+  private valuesOf<Value>(pick: (place: Place) => Value, nothing: Value): Value[] {
+    return this.places.map((place) => (place === undefined ? nothing : pick(place)));
   }
 
   /** Bit-serial: rows of cells, tile by tile. */
@@ -163,7 +161,9 @@ class KernelLayer {
     const { space, macro: { settings }, layer, places } = this;
     const rowBytes = rowBytesOf(settings);
     const tiles = space.take(cells.length * tileStructure.sizeBytes);
-    cells.forEach((tile, index) => placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index));
+    for (const [index, tile] of cells.entries()) {
+      placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index);
+    }
     const rowOffsets = space.take(places.length * 4);
     space.integers(rowOffsets, places.length).set(this.valuesOf(({ row }) => row * rowBytes, 0));
     const slotOffsets = space.take(this.lineCount * 4);
@@ -182,7 +182,7 @@ class KernelLayer {
 
   /** Exact sums: differences of plus and minus lines, where they fit 16 bits and the sums of a plane's codes 32. */
   private placeDifferences(cells: readonly TileCells[]): boolean {
-    if (!this.macro.isExact) return false;
+    if (!this.macro.settings.isExact) return false;
     const { space, layer: { outputChannels: outputs } } = this;
     const rows = this.valuesOf(({ tile, row }) => cells[tile].codes.subarray(row * this.lineCount, (row + 1) * this.lineCount), new Int32Array(this.lineCount));
     const differencesOf = (codes: Int32Array) => Int32Array.from({ length: outputs }, (_, output) => codes[output] - codes[outputs + output]);
@@ -272,7 +272,7 @@ export class KernelNetwork {
       firstTile += layer.tiles.length;
       return placed;
     });
-    this.layers.slice(1).forEach((layer, index) => this.layers[index].feeds(layer));
+    for (const [index, layer] of this.layers.slice(1).entries()) this.layers[index].feeds(layer);
     this.frame = this.space.take(channels * height * width);
   }
 

@@ -34,15 +34,16 @@ export function placeTile(space: KernelSpace, settings: KernelSettings, cells: T
       if (rowWords > blockLines) words[word + blockLines] = squares[cell];
     }
   }
-  const gains = placeLineValues(space, lineCount, (line) => cells.gainsQ20[range * lineCount + line] * gainUnit);
-  const offsets = placeLineValues(space, lineCount, (line) => cells.offsets[range * lineCount + line]);
+  const { isExact } = settings;
+  const gains = placeLineValues(space, lineCount, (line) => (isExact ? 2 ** 20 : cells.gainsQ20[range * lineCount + line]) * gainUnit);
+  const offsets = placeLineValues(space, lineCount, (line) => (isExact ? 0 : cells.offsets[range * lineCount + line]));
   space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, lineCount, number, gains, offsets });
 }
 
-function placeLineValues(space: KernelSpace, lineCount: number, valueOf: (line: number) => number): number {
+function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: number) => number): number {
   const at = space.take(slotCountOf(lineCount) * 8);
   const values = space.doubles(at, slotCountOf(lineCount));
-  for (let line = 0; line < lineCount; line += 1) values[slotOf(line)] = valueOf(line);
+  for (let line = 0; line < lineCount; line += 1) values[slotOf(line)] = pick(line);
   return at;
 }
 

@@ -17,6 +17,8 @@ export interface KernelSettings {
   readonly varianceFactor: number;
   readonly minimumCode: number;
   readonly maximumCode: number;
+  /** Codes are exact sums, whatever gains and offsets say. */
+  readonly isExact: boolean;
 }
 
 const pageBytes = 65_536;

@@ -4,6 +4,7 @@ import type { Pulse } from '../proto/message.js';
 import { noiseStream } from './chance.js';
 import { type Chip, topCode } from './chip.js';
 import { Converters, type Range } from './converters.js';
+import { EffectiveArray } from './effective-array.js';
 import { KernelNetwork, kernelHolds } from './kernel-network.js';
 import { KernelTile } from './kernel-tile.js';
 import type { RunProgram } from './network-run.js';
@@ -71,6 +72,7 @@ export class Macro {
   /** Of the operation under way, which sets it to 0: the sum of many operations would leave the integers that a double holds. */
   energyFemtojoules = 0;
 
+  private readonly effective: EffectiveArray;
   private readonly tiles = new Map<string, TileCells>();
   private tilesState = '';
   private readonly varianceFactor: number;
@@ -87,6 +89,7 @@ export class Macro {
   /** @param kernel kernel.as.ts compiled, for speed; without it the same arithmetic runs in TypeScript */
   constructor(readonly chip: Chip, private readonly kernel?: WebAssembly.Module) {
     const { profile } = chip;
+    this.effective = new EffectiveArray(chip);
     this.converters = new Converters(profile, chip.seed);
     // σ in 1/256 unit is sqrt(Σ g² · (256 r)²); the squares are in units of 2^12, the factor has 8 fractional bits that the root leaves as 4.
     this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * 2 ** squareBits * 2 ** varianceFactorBits);
@@ -136,7 +139,7 @@ export class Macro {
       const first = (firstBitLine + row) * sourceLineCount;
       for (let line = 0; line < lineCount; line += 1, at += 1) {
         const cell = first + sourceLines[line];
-        const code = this.chip.codeNow(cell);
+        const code = this.effective.code(cell);
         codes[at] = code;
         if (this.isNoisy) squares[at] = this.chip.noiseSquare(cell, code);
       }
@@ -313,7 +316,7 @@ export class Macro {
   readCell(cell: number, averages: number): number {
     const { chip, deviates } = this;
     const { gainQ20, offset, minimumCode, maximumCode } = this.converters.of(cellRange, cell % sourceLineCount);
-    const code = chip.codeNow(cell);
+    const code = this.effective.code(cell);
     this.account(averages, code * averages);
     chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += this.driveNanoseconds(averages);
     if (code === topCode) return topCode;

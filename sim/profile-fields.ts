@@ -61,6 +61,8 @@ export const profileFields = {
   channelGainSdFraction: { minimum: 0, maximum: 0.2, means: 'Relative standard deviation of gain from converter to converter.' },
   channelOffsetSdCodes: { minimum: 0, maximum: 100, means: 'Standard deviation of offset from converter to converter, in ADC codes.' },
   conversionEnergyFemtojoules: { minimum: 0, maximum: 1e12, integer: true, means: 'Energy of one conversion.' },
+  lineResistanceOhmsPerCell: { minimum: 0, maximum: 100, means: 'Of the wire from one cell to the next, along bit lines and along source lines; 0: none.' },
+  multiplexerResistanceOhms: { minimum: 0, maximum: 1000, means: 'In series with each bit line at its driven end; 0: none.' },
   formingAmplitudeMaximumMillivolts: { minimum: 0, maximum: 10_000, integer: true, means: 'Envelope of the board: largest amplitude of a forming pulse.' },
   formingWidthMaximumNanoseconds: { minimum: 0, maximum: 1e9, integer: true, means: 'Envelope: largest width of a forming pulse.' },
   formingPulsesPerCellMaximum: { minimum: 0, maximum: 20_000, integer: true, means: 'Envelope: forming pulses in the life of a cell.' },

@@ -71,6 +71,8 @@ const labHalf: Profile = {
   channelGainSdFraction: 0.002,
   channelOffsetSdCodes: 0.5,
   conversionEnergyFemtojoules: 500_000_000,
+  lineResistanceOhmsPerCell: 0,
+  multiplexerResistanceOhms: 0,
   formingAmplitudeMaximumMillivolts: 4000,
   formingWidthMaximumNanoseconds: 1_000_000,
   formingPulsesPerCellMaximum: 256,

@@ -4,6 +4,8 @@ import { whenReady } from '../job/ready.js';
 import type { Job } from '../job/state.js';
 import type { PulseOwner } from '../store/wear-ledger.js';
 import { applyMaskOperation, type MaskSources } from './apply-mask.js';
+import { calibrateOperation } from './calibrate.js';
+import { characteriseOperation } from './characterise.js';
 import { formOperation } from './form.js';
 import { MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';
@@ -25,7 +27,7 @@ export interface ArraySources extends MaskSources {
 
 /** Every operation on an array; what each takes is its own business. */
 export function arrayOperations(sources: MaskSources): readonly Operation<unknown>[] {
-  const all = [formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation];
+  const all = [formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation];
   return all as unknown as readonly Operation<unknown>[];
 }
 

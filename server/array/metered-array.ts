@@ -1,6 +1,6 @@
 import {
-  type CellProgress, type Device, type Envelope, type FormRequest, type FormResult, type HelloAck, type ProgramCellsRequest, type ProgramResult, type Region,
-  type ResetCellsResult, type ResetPulse, stairCount, strictestEnvelope, type WearCounts, wholeArray,
+  type CellProgress, type Device, type Envelope, type FormRequest, type FormResult, type HelloAck, type ProgramCellsRequest, type ProgramResult, type Pulse, type Region,
+  type ResetCellsResult, type ResetPulse, type SetResult, stairCount, strictestEnvelope, type WearCounts, wholeArray,
 } from '../../driver/index.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
@@ -116,6 +116,12 @@ export class MeteredArray {
       if (!this.can('ReadWear')) this.ledger.assumeReset(this.identity.chipId, cells);
       return this.device.resetCells(cells, pulse, this.work.onProgress, this.signal);
     });
+  }
+
+  /** One pulse a cell. */
+  set(cells: CellBitmap, pulse: Pulse): Promise<SetResult> {
+    const planned = { kind: 'set', cells, leastPerCell: 1, mostPerCell: 1 } as const;
+    return this.metered([planned], () => this.device.setCells(cells, pulse, this.work.onProgress, this.signal));
   }
 
   /** The limits that pulses would break in their worst case, on top of what every cell has had and this job has given. */

@@ -8,10 +8,12 @@ import { MacroError } from '../../proto/error.js';
 import { Board } from '../board.js';
 import { Chip } from '../chip.js';
 import { firmwares } from '../firmware.js';
+import { useSweeps } from '../line-resistance.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
 import { profileSchema } from '../profile-fields.js';
 import { readChipFile, writeChipFile } from './chip-file.js';
 import { readKernel } from './kernel-file.js';
+import { compiledLineSweeps } from './line-program.js';
 import { listenPty } from './listen-pty.js';
 import { listenTcp } from './listen-tcp.js';
 import { readSnapshotFile } from './snapshot-file.js';
@@ -101,6 +103,7 @@ function setTimer(action: () => void, delayMilliseconds: number): () => void {
 }
 
 function makeBoard(values: Values): Board {
+  useSweeps(compiledLineSweeps());
   const chip = makeChip(values, readProfile(values));
   const chipFile = values.chip;
   const clock = platformClock({ nowMilliseconds: () => performance.now(), setTimer });

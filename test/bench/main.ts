@@ -1,10 +1,11 @@
 // Measures the figures that are named, or all, and prints a row for each.
 import { parseArgs } from 'node:util';
 import { inferFigures } from './infer.js';
+import { lineResistanceFigures } from './line-resistance.js';
 import { linkFigures } from './link.js';
 import { measure, type Row } from './measure.js';
 
-const figures = [...inferFigures, ...linkFigures];
+const figures = [...inferFigures, ...lineResistanceFigures, ...linkFigures];
 
 function asText({ name, value, unit, baseline, ratio, median, loaded }: Row): string {
   const against = baseline === null ? '' : `  ${ratio} × ${baseline.name} (${baseline.value})`;

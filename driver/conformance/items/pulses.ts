@@ -1,10 +1,10 @@
 import { bitLineCount, sourceLineCount } from '../../../firmware-protocol/limits.js';
-import { cellOutcomes, type MethodName, type MethodRequests, type PulseKind, pulseKinds } from '../../../proto/message.js';
+import { cellOutcomes, type MethodName, type MethodRequests, type PulseKind, pulseKinds, type Region } from '../../../proto/message.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, describeFinal, expectFailure, expectResult } from '../conversation.js';
 import { expect, expectEqual, NotRun } from '../deviation.js';
+import { bitmapOf } from '../../region.js';
 import type { Item } from '../item.js';
-import { bitmapOf, type PulseRegion } from '../pulse-region.js';
 import { statusOf } from './safety.js';
 
 const section = 'PROTOCOL.md §Pulses (3)';
@@ -20,7 +20,7 @@ const formRequest = (cellsSha256: Uint8Array, staircase = staircaseOf(weak)): Me
   ({ cellsSha256, staircase, targetCells: 0, formedCode: 1000, overFormedCode: 20_000 });
 
 /** Windows that are open for the cells of a region, or for none. */
-function windowsOf(region: PulseRegion | undefined): Uint8Array {
+function windowsOf(region: Region | undefined): Uint8Array {
   const bytes = new Uint8Array(cellCount * 4);
   const view = new DataView(bytes.buffer);
   const selected = region === undefined ? new Uint8Array(cellCount / 8) : bitmapOf(region);
@@ -75,7 +75,7 @@ async function refusals(bench: Bench): Promise<void> {
 }
 
 /** What each cell of the region is, from a forming that has nothing to form: its target is reached before it begins. */
-async function outcomesOf(conversation: Conversation, region: PulseRegion): Promise<Uint8Array> {
+async function outcomesOf(conversation: Conversation, region: Region): Promise<Uint8Array> {
   const cellsSha256 = await conversation.upload(bitmapOf(region));
   const { pulses } = await statusOf(conversation);
   const result = expectResult(await conversation.request('formCells', formRequest(cellsSha256), { patience: 60_000 }), 'formCells');
