@@ -226,7 +226,7 @@ export class CrossbarSolver {
     this.iterate(accuracy, (alpha) => {
       for (let column = 0; column < sourceLineCount; column += 1) currents[column] += alpha * search[column];
     });
-    return currents.map((voltage) => voltage / this.crossbar.sourceLineOhmsPerCell);
+    return currents.map((voltage) => voltage / this.meanOhms);
   }
 
   /** What the bit lines send by themselves, all source lines at ground: the right-hand side of a drive. */

@@ -78,7 +78,8 @@ t.test('a noisy chip passes as well; only what rounds away cannot be compared', 
 });
 
 t.test('a chip that is half formed passes the items of forming, and no cell of it is formed or SET by them', async (t) => {
-  const report = await hold({ only: ['envelope', 'forming', 'program', 'wear'], allowedPulses: parseRegion('bl 0-1, sl 0-7', 'allow-pulses') }, undefined, 'lab');
+  const allowedPulses = parseRegion('bl 0-1, sl 0-7', 'allow-pulses');
+  const report = await hold({ only: ['envelope', 'forming', 'program', 'wear'], allowedPulses }, undefined, 'lab');
   t.strictSame(describeFailures(report), []);
   t.strictSame(notRun(report), []);
   t.equal(report.chip.pulses, 16, 'one RESET of each cell');

@@ -86,7 +86,8 @@ async function inferEverything(device: Device) {
   const placed = hex(new Uint8Array((await device.readCells(wholeArray, 3)).codes.buffer));
   const { operationNanoseconds, arrayEpoch, pulses } = await device.status();
   return {
-    chipId, arrayState: hex(arrayState), formed, converter: { ...converter, channels: 0 }, pairs: loaded.pairs, loadedState: hex(loaded.arrayState), inferences, placed,
+    chipId, arrayState: hex(arrayState), formed, converter: { ...converter, channels: 0 }, pairs: loaded.pairs, loadedState: hex(loaded.arrayState),
+    inferences, placed,
     operationNanoseconds, arrayEpoch, pulses,
   };
 }

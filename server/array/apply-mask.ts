@@ -41,7 +41,7 @@ export interface MaskSources {
 
 /** @throws MacroError BAD_BUNDLE where the bundle was made on no chip */
 export function chipOf({ chip }: Bundle): ChipRecord {
-  if (chip === undefined) throw new MacroError('BAD_BUNDLE', 'the bundle has no chip.json: it was made on no chip, so that it has no cells', { field: 'model' });
+  if (chip === undefined) throw new MacroError('BAD_BUNDLE', 'the bundle has no chip.json: it was made on no chip and has no cells', { field: 'model' });
   return chip;
 }
 

@@ -194,7 +194,8 @@ export class MaskApplication {
     const targets = new Map(cells.map((cell) => [cell, this.array.microsiemensOf(recorded[cell])]));
     const highest = [...targets.values()].reduce((most, target) => Math.max(most, target), 1);
     const { toleranceFraction, averages } = this.choice;
-    return { windows: windowsOf(this.array, targets, this.inspection.map, toleranceFraction), targets, program: choiceOf({ toleranceFraction, averages }, highest) };
+    const windows = windowsOf(this.array, targets, this.inspection.map, toleranceFraction);
+    return { windows, targets, program: choiceOf({ toleranceFraction, averages }, highest) };
   }
 
   private regrowth(): { windows: CellWindows; asked: ProgramCellsRequest } {

@@ -36,7 +36,7 @@ export interface InspectionLimits {
 /** Another chip correlates with 0, the same one with 0.98 and more at 2 % of read noise. */
 const sameChipCorrelation = 0.9;
 
-/** Refuses a chip that says it is the one of the bundle and does not look like it. Cells that the mask prunes may have changed, and so may those that were RESET. */
+/** Refuses a chip that says it is the bundle's and does not look like it. Cells that the mask prunes may have changed, and those that were RESET. */
 function checkFingerprint(array: MeteredArray, codes: Uint16Array, chip: ChipRecord, pruned: CellBitmap): void {
   const { geometry } = array.identity;
   const cells = fingerprintCells(geometry);

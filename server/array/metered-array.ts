@@ -1,5 +1,6 @@
 import {
-  type CellProgress, type Device, type Envelope, type FormRequest, type FormResult, type HelloAck, type ProgramCellsRequest, type ProgramResult, type Pulse, type Region,
+  type CellProgress, type Device, type Envelope, type FormRequest, type FormResult, type HelloAck, type ProgramCellsRequest, type ProgramResult,
+  type Pulse, type Region,
   type ResetCellsResult, type ResetPulse, type SetResult, stairCount, strictestEnvelope, type WearCounts, wholeArray,
 } from '../../driver/index.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';

@@ -39,7 +39,8 @@ export const pulsesPerCell = integerFrom(1, 1000);
 /** @throws MacroError BAD_REQUEST where it leaves the array */
 export function regionOf(given: Region = wholeArray): Region {
   if (given.firstBitLine + given.bitLines > bitLineCount) {
-    throw new MacroError('BAD_REQUEST', `region: bitLines is ${given.bitLines}, the range is 1 to ${bitLineCount - given.firstBitLine}`, { field: 'region.bitLines' });
+    const problem = `region: bitLines is ${given.bitLines}, the range is 1 to ${bitLineCount - given.firstBitLine}`;
+    throw new MacroError('BAD_REQUEST', problem, { field: 'region.bitLines' });
   }
   if (given.firstSourceLine + given.sourceLines > sourceLineCount) {
     const problem = `region: sourceLines is ${given.sourceLines}, the range is 1 to ${sourceLineCount - given.firstSourceLine}`;
@@ -64,7 +65,8 @@ export const usualStaircases = {
 export function staircaseOf(kind: PulseKind, given: StaircaseChoice | undefined, usual: Required<StaircaseChoice>): Staircase {
   const { firstMillivolts, stepMillivolts, lastMillivolts, widthNanoseconds, complianceMicroamperes } = { ...usual, ...given };
   if (lastMillivolts < firstMillivolts) {
-    throw new MacroError('BAD_REQUEST', `the ${kind} staircase ends at ${lastMillivolts} mV, below its first ${firstMillivolts} mV`, { field: 'lastMillivolts' });
+    const problem = `the ${kind} staircase ends at ${lastMillivolts} mV, below its first ${firstMillivolts} mV`;
+    throw new MacroError('BAD_REQUEST', problem, { field: 'lastMillivolts' });
   }
   return { first: { amplitudeMillivolts: firstMillivolts, widthNanoseconds, complianceMicroamperes }, stepMillivolts, lastMillivolts };
 }

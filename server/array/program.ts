@@ -62,7 +62,9 @@ const complianceMargin = 1.4;
 /** The compliance that lets a SET reach a conductance. */
 export const complianceFor = (highestMicrosiemens: number): number => Math.ceil(highestMicrosiemens * microamperesPerMicrosiemens * complianceMargin);
 
-export function choiceOf(given: Pick<Static<typeof programSchema>, 'toleranceFraction' | 'pulsesPerCell' | 'averages' | 'reset' | 'set'>, highest: number): ProgramChoice {
+type GivenChoice = Pick<Static<typeof programSchema>, 'toleranceFraction' | 'pulsesPerCell' | 'averages' | 'reset' | 'set'>;
+
+export function choiceOf(given: GivenChoice, highest: number): ProgramChoice {
   const { toleranceFraction = usualToleranceFraction, pulsesPerCell: pulses = usualPulsesPerCell, averages: reads = usualAverages } = given;
   const set = staircaseOf('set', given.set, { ...usualStaircases.programSet, complianceMicroamperes: complianceFor(highest) });
   return { toleranceFraction, pulsesPerCell: pulses, averages: reads, reset: staircaseOf('reset', given.reset, usualStaircases.programReset), set };
@@ -86,7 +88,9 @@ export function windowsOf(array: MeteredArray, targets: CellTargets, { codes }: 
   const windows = new CellWindows();
   for (const [cell, target] of targets) {
     const { lowest, highest } = windowOf(array, target, toleranceFraction);
-    if (lowest > highest) throw new MacroError('BAD_REQUEST', `no code of this chip lies within ${toleranceFraction} of ${target} µS`, { field: 'toleranceFraction' });
+    if (lowest > highest) {
+      throw new MacroError('BAD_REQUEST', `no code of this chip lies within ${toleranceFraction} of ${target} µS`, { field: 'toleranceFraction' });
+    }
     if (codes[cell] < lowest || codes[cell] > highest) windows.select(cell, lowest, highest);
   }
   return windows;

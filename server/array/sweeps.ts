@@ -57,7 +57,10 @@ const forming: Sweep = {
     const variance = amplitudes.reduce((sum, amplitude) => sum + (amplitude - staircase.stepMillivolts / 2 - mean) ** 2, 0) / amplitudes.length;
     const isEmpty = amplitudes.length === 0;
     return {
-      formedCells: amplitudes.length, overFormedCells, breakdownMeanMillivolts: isEmpty ? null : mean, breakdownSdMillivolts: isEmpty ? null : Math.sqrt(variance),
+      formedCells: amplitudes.length,
+      overFormedCells,
+      breakdownMeanMillivolts: isEmpty ? null : mean,
+      breakdownSdMillivolts: isEmpty ? null : Math.sqrt(variance),
     };
   },
 };

@@ -13,9 +13,9 @@ const collections: Readonly<Record<string, { readonly path: string; readonly sum
   read: { path: '/v1/reads', summary: 'Read cells' },
   program: { path: '/v1/programmings', summary: 'Program cells to target conductances' },
   'apply-mask': { path: '/v1/mask-applications', summary: 'Apply the mask of a bundle that was made on the chip' },
-  characterise: { path: '/v1/characterisations', summary: 'Measure the curves of forming, SET, RESET, noise and endurance' },
-  calibrate: { path: '/v1/calibrations', summary: 'Measure what each converter makes of nothing and of a cell' },
   'self-test': { path: '/v1/self-tests', summary: 'Check line, board and array without a pulse' },
+  characterise: { path: '/v1/characterisations', summary: 'Take a curve of some cells: forming, RESET, SET, noise or endurance' },
+  calibrate: { path: '/v1/calibrations', summary: 'Gain, offset and noise of every converter' },
 };
 
 const description =
@@ -50,7 +50,7 @@ function addOperation(app: App, parts: ServiceParts, operation: Operation<unknow
   });
 }
 
-/** One route for each operation. */
+/** `POST /v1/formings`, `/v1/reads`, `/v1/programmings`, `/v1/mask-applications`, `/v1/self-tests`, `/v1/characterisations`, `/v1/calibrations`. */
 export function arrayRoutes(app: App, parts: ServiceParts): void {
   for (const operation of arrayOperations(parts.arraySources)) addOperation(app, parts, operation);
 }

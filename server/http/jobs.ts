@@ -76,7 +76,9 @@ export function jobRoutes(app: App, parts: ServiceParts): void {
   app.get('/v1/jobs/:id/objects/:name', { schema: object }, async ({ params: { id, name } }, reply) => {
     const { objects: kept = {} } = (store.get(id).summary ?? {}) as { objects?: Record<string, string> };
     const names = Object.keys(kept);
-    if (!names.includes(name)) throw new MacroError('JOB_UNKNOWN', `job ${id} has no object "${name}"; it has ${names.join(', ') || 'none'}`, { field: 'name' });
+    if (!names.includes(name)) {
+      throw new MacroError('JOB_UNKNOWN', `job ${id} has no object "${name}"; it has ${names.join(', ') || 'none'}`, { field: 'name' });
+    }
     return reply.type(octets).send(Buffer.from(objects.get(kept[name])));
   });
 }

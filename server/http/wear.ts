@@ -49,7 +49,8 @@ export function wearView(chipId: string, counts: WearCounts, shares: readonly We
     histogram: { forming: histogramOf(counts.forming), set: histogramOf(counts.set), reset: histogramOf(counts.reset) },
     worstCells: worstOf(counts),
     drivenMilliseconds: [...counts.drivenMilliseconds],
-    jobs: shares.flatMap(({ owner, pulses, drivenMilliseconds }) => (owner === null ? [] : [{ job: owner.jobId, user: owner.user, pulses, drivenMilliseconds }])),
+    jobs: shares.flatMap(({ owner, pulses, drivenMilliseconds }) =>
+      (owner === null ? [] : [{ job: owner.jobId, user: owner.user, pulses, drivenMilliseconds }])),
     users: usersOf(shares),
     unattributed: {
       pulses: nobodys?.pulses ?? { forming: 0, set: 0, reset: 0 }, drivenMilliseconds: nobodys?.drivenMilliseconds ?? 0,
