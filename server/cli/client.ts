@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MacroError } from '../../proto/error.js';
+import type { Static } from 'typebox';
+import type { Plan } from '../array/plan.js';
 import { errorOf } from '../http/problem.js';
+import type { wearSchema } from '../http/schemas.js';
 import type { GivenOptions } from '../inference/options.js';
 import type { InferenceRow, Summary } from '../inference/result.js';
 import type { SentRecording } from '../inference/recording-pack.js';
@@ -12,6 +15,7 @@ export interface JobView {
   readonly device: string;
   readonly state: string;
   readonly createdAt: string;
+  readonly progress: { readonly done: number; readonly total: number } | null;
   readonly summary: unknown;
   readonly failure: { readonly code: string; readonly detail: string; readonly outcome: string } | null;
 }
@@ -22,6 +26,9 @@ export interface DeviceView {
   readonly state: string;
   readonly chipId: string | null;
 }
+
+export type WearView = Static<typeof wearSchema>;
+export const wearKinds = ['forming', 'set', 'reset'] as const;
 
 const endedStates = new Set(['SUCCEEDED', 'FAILED', 'STOPPED', 'INTERRUPTED']);
 const restMilliseconds = 200;
@@ -74,6 +81,35 @@ export class ServiceClient {
     return (await this.#json<{ job: JobView }>(`/v1/inferences?${query}`, { method: 'POST', body: form })).job;
   }
 
+  /** What an operation on an array would do. @param path of its collection */
+  async planOperation(path: string, body: object): Promise<Plan> {
+    return (await this.#post<{ plan: Plan }>(path, { ...body, dryRun: true })).plan;
+  }
+
+  async submitOperation(path: string, body: object): Promise<JobView> {
+    return (await this.#post<{ job: JobView }>(path, body)).job;
+  }
+
+  #post<Answer>(path: string, body: object): Promise<Answer> {
+    return this.#json(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  }
+
+  /** Stores a map of cell codes, a .npy file. */
+  async uploadSnapshot(npy: Uint8Array): Promise<void> {
+    const headers = { 'content-type': 'application/octet-stream' };
+    await this.#request('/v1/snapshots', { method: 'POST', headers, body: npy as Uint8Array<ArrayBuffer> });
+  }
+
+  /** An object that a job has left. */
+  async jobObject(jobId: string, name: string): Promise<Uint8Array> {
+    const response = await this.#request(`/v1/jobs/${encodeURIComponent(jobId)}/objects/${encodeURIComponent(name)}`);
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  wear(device: string): Promise<WearView> {
+    return this.#json(`/v1/devices/${encodeURIComponent(device)}/wear`);
+  }
+
   job(id: string): Promise<JobView> {
     return this.#json(`/v1/jobs/${encodeURIComponent(id)}`);
   }
@@ -114,11 +150,12 @@ export class ServiceClient {
     }
   }
 
-  /** Waits until a job has ended. Throws what it failed with. */
-  async ended(jobId: string): Promise<JobView & { summary: Summary }> {
+  /** Waits until a job has ended. Throws what it failed with. @param onLook called with what the job is until then */
+  async ended(jobId: string, onLook?: (view: JobView) => void): Promise<JobView & { summary: Summary }> {
     for (;;) {
       const job = await this.job(jobId);
       if (!endedStates.has(job.state)) {
+        onLook?.(job);
         await delay(restMilliseconds);
         continue;
       }

@@ -1,5 +1,9 @@
 import { Command, CommanderError } from 'commander';
 import { MacroError } from '../../proto/error.js';
+import {
+  type ApplyMaskArguments, type ArrayArguments, applyMask, type FormArguments, form, type ProgramArguments, program as programCells, type ReadArguments, read,
+  selfTest,
+} from './array.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
 import { type ConformanceArguments, conformance } from './conformance.js';
 import { type DecodeArguments, decode } from './decode.js';
@@ -10,6 +14,7 @@ import { type ServeArguments, serve } from './serve.js';
 import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
+import { type WearArguments, wear } from './wear.js';
 
 type Run = (exitCode: number) => void;
 
@@ -86,6 +91,55 @@ function addDecode(program: Command, console: Console, done: Run): void {
     .action(async (file: string, given: DecodeArguments) => done(await decode(file, given, console)));
 }
 
+/** What all commands on an array take. */
+const onArray = (command: Command) =>
+  withService(command)
+    .option('--device <id>', 'device of the service, where it has several')
+    .option('--user <name>', 'whose pulses they are, for the ledger')
+    .option('--dry-run', 'only say what it would do: pulses, time, energy, wear, limits that it would break', false)
+    .option('--json', 'one JSON object', false);
+
+const withRegion = (command: Command) => command.option('--region <cells>', 'as "bl 0-3, sl 0-3" (default: the whole array)');
+const withBudget = (command: Command) => command.option('--maximum-pulses <count>', 'budget of the job; more in the worst case is refused');
+
+function addForm(program: Command, console: Console, done: Run): void {
+  withBudget(withRegion(onArray(program.command('form').description('form pristine cells by a staircase of pulses'))))
+    .option('--target-yield <fraction>', 'stop where so many of the cells are formed (default: 1)')
+    .option('--first <millivolts>', 'first amplitude (default: 2900)')
+    .option('--step <millivolts>', 'step of the staircase (default: 5)')
+    .option('--last <millivolts>', 'last amplitude (default: 3900)')
+    .option('--width <nanoseconds>', 'width of a pulse (default: 1000)')
+    .option('--compliance <microamperes>', 'what the word line lets through (default: 50)')
+    .action(async (given: FormArguments) => done(await form(given, console)));
+}
+
+function addArray(program: Command, console: Console, done: Run): void {
+  addForm(program, console, done);
+  withRegion(onArray(program.command('read').description('read what cells conduct')))
+    .option('--averages <count>', 'reads of a cell that are averaged (default: 4)')
+    .option('--out <file>', 'keep the map: .npz (codes and µS), .npy (codes) or .csv (µS)')
+    .action(async (given: ReadArguments) => done(await read(given, console)));
+  withBudget(withRegion(onArray(program.command('program').description('program cells to a target conductance'))))
+    .option('--target <microsiemens>', 'conductance of all cells of the region')
+    .option('--cells <file>', 'lines of BIT LINE,SOURCE LINE,MICROSIEMENS instead')
+    .option('--tolerance <fraction>', 'of the target (default: 0.05)')
+    .option('--pulses-per-cell <count>', 'at most')
+    .action(async (given: ProgramArguments) => done(await programCells(given, console)));
+  withBudget(onArray(program.command('apply-mask').description('RESET what the mask of a bundle prunes and still conducts')))
+    .requiredOption('--model <bundle>', 'folder of a bundle that was made on this chip')
+    .option('--regrow <how>', 'kept pairs that were RESET before: refuse, redraw (SET, new values) or program (about the recorded ones)')
+    .option('--residual-limit <microsiemens>', 'what a pruned cell may conduct (default: 4)')
+    .option('--tolerance <fraction>', 'of values that are programmed again (default: 0.05)')
+    .option('--snapshot <file>', 'the map of codes that the bundle was made on, .npy')
+    .action(async (given: ApplyMaskArguments) => done(await applyMask(given, console)));
+  onArray(program.command('self-test').description('check line, board and array; pulses nothing'))
+    .action(async (given: ArrayArguments) => done(await selfTest(given, console)));
+  withService(program.command('wear').description('every pulse that the cells of a chip have had'))
+    .option('--device <id>', 'device of the service, where it has several')
+    .option('--json', 'one JSON object', false)
+    .action(async (given: WearArguments) => done(await wear(given, console)));
+}
+
 function addSim(program: Command, console: Console, done: Run): void {
   program
     .command('sim')
@@ -107,6 +161,7 @@ function commandLine(console: Console, done: Run): Command {
   addInfer(program, console, done);
   addServe(program, console, done);
   addLists(program, console, done);
+  addArray(program, console, done);
   addConformance(program, console, done);
   addDecode(program, console, done);
   addSim(program, console, done);

@@ -5,9 +5,10 @@ import type { Console } from './console.js';
 export class ProgressLine {
   readonly #bar: cliProgress.SingleBar | undefined;
 
-  constructor(console: Console, total: number) {
+  /** @param things what is counted */
+  constructor(console: Console, total: number, things = 'recordings') {
     if (!console.isTerminal) return;
-    const format = '{bar} {value}/{total} recordings, {eta} s left';
+    const format = `{bar} {value}/{total} ${things}, {eta} s left`;
     const options = { format, clearOnComplete: true, hideCursor: true, stream: process.stderr };
     this.#bar = new cliProgress.SingleBar(options, cliProgress.Presets.shades_classic);
     this.#bar.start(total, 0);
@@ -15,6 +16,12 @@ export class ProgressLine {
 
   step(): void {
     this.#bar?.increment();
+  }
+
+  /** Where the whole is known only on the way. */
+  show(done: number, total: number): void {
+    this.#bar?.setTotal(total);
+    this.#bar?.update(done);
   }
 
   end(): void {

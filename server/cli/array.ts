@@ -1,0 +1,256 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { parseRegion } from '../../driver/index.js';
+import { MacroError } from '../../proto/error.js';
+import type { BrokenLimit, PulseNumbers } from '../array/planned-pulses.js';
+import type { Plan } from '../array/plan.js';
+import type { Check } from '../array/self-test.js';
+import { filesOfBundle, readBundle } from '../network/bundle.js';
+import { readNpyArray, writeNpy } from '../network/npy.js';
+import type { JobView, ServiceClient } from './client.js';
+import { type Console, exitDone, exitFailed, table } from './console.js';
+import { writeNpz } from './npz.js';
+import { ProgressLine } from './progress.js';
+import { type ServiceChoice, withService } from './service-choice.js';
+
+/** What every command on an array takes. */
+export interface ArrayArguments extends ServiceChoice {
+  readonly device?: string;
+  readonly user?: string;
+  readonly dryRun?: boolean;
+  readonly json: boolean;
+  readonly region?: string;
+  readonly maximumPulses?: string;
+}
+
+/** A number that an option holds. @throws MacroError BAD_ARGUMENT */
+export function numberOf(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (Number.isFinite(value)) return value;
+  throw new MacroError('BAD_ARGUMENT', `--${option} is "${text}"; it is a number`, { field: option });
+}
+
+/** Fields that were written; the service has its defaults for the others. */
+const given = (fields: Readonly<Record<string, unknown>>) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+
+interface StaircaseArguments {
+  readonly first?: string;
+  readonly step?: string;
+  readonly last?: string;
+  readonly width?: string;
+  readonly compliance?: string;
+}
+
+function staircaseOf({ first, step, last, width, compliance }: StaircaseArguments): object | undefined {
+  const fields = given({
+    firstMillivolts: numberOf('first', first), stepMillivolts: numberOf('step', step), lastMillivolts: numberOf('last', last),
+    widthNanoseconds: numberOf('width', width), complianceMicroamperes: numberOf('compliance', compliance),
+  });
+  return Object.keys(fields).length === 0 ? undefined : fields;
+}
+
+const commonOf = ({ device, user, region, maximumPulses }: ArrayArguments) =>
+  ({ device, user, region: region === undefined ? undefined : parseRegion(region, 'region'), maximumPulses: numberOf('maximum-pulses', maximumPulses) });
+
+const numbersOf = ({ forming, set, reset }: PulseNumbers) => `${forming} forming, ${set} SET, ${reset} RESET`;
+
+function describePlan(plan: Plan): string {
+  const { cells, leastPulses, mostPulses, seconds, energyNanojoules, wearAfter, brokenLimits, figures } = plan;
+  const isExact = numbersOf(leastPulses) === numbersOf(mostPulses);
+  const rows: [string, string][] = [
+    ['cells', String(cells)],
+    ...(isExact ? [] : ([['pulses, at least', numbersOf(leastPulses)]] as [string, string][])),
+    [isExact ? 'pulses, exactly' : 'pulses, at most', numbersOf(mostPulses)],
+    ['time on the device, at most', `${seconds.toFixed(3)} s`],
+    ['energy of the pulses, at most', `${energyNanojoules.toFixed(1)} nJ`],
+    ...wearAfter.map(({ kind, largestPulsesPerCell, limitPulsesPerCell }) =>
+      [`${kind} pulses of a cell after it`, `${largestPulsesPerCell} of ${limitPulsesPerCell}`] as [string, string]),
+    ...Object.entries(figures).map(([name, value]) => [wordsOf(name), String(value)] as [string, string]),
+    ...brokenLimits.map(({ detail }: BrokenLimit) => ['breaks a limit', detail] as [string, string]),
+  ];
+  return `dry run of ${plan.kind} on ${plan.chipId}: nothing was pulsed\n\n${table(['', 'value'], rows)}`;
+}
+
+const wordsOf = (name: string) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
+const units: readonly (readonly [RegExp, (value: number) => string])[] = [
+  [/Microsiemens$/, (value) => `${value.toFixed(3)} µS`],
+  [/Seconds$/, (value) => `${value.toFixed(3)} s`],
+  [/Nanojoules$/, (value) => `${value.toFixed(1)} nJ`],
+  [/Millivolts$/, (value) => `${value} mV`],
+  [/Nanosiemens$/, (value) => `${value} nS`],
+  [/Fraction$/, (value) => `${(100 * value).toFixed(2)} %`],
+];
+
+/** One figure of a summary, with its unit where its name ends in one. */
+function figureOf(name: string, value: unknown): [string, string] {
+  const unit = typeof value === 'number' ? units.find(([ending]) => ending.test(name)) : undefined;
+  if (unit === undefined) return [wordsOf(name), String(value ?? 'none')];
+  return [wordsOf(name.replace(/(Microsiemens|Seconds|Nanojoules|Millivolts|Nanosiemens|Fraction)$/, '')), unit[1](value as number)];
+}
+
+const isPulses = (value: unknown): value is PulseNumbers => typeof value === 'object' && value !== null && 'forming' in value && 'reset' in value;
+
+/** A summary as a table: figures of nested objects on lines of their own, zeros of outcomes left out. */
+function describeSummary(summary: Readonly<Record<string, unknown>>): string {
+  const rows = Object.entries(summary).flatMap(([name, value]): [string, string][] => {
+    if (name === 'objects' || name === 'checks' || name === 'mostPulses' || name === 'region') return [];
+    if (isPulses(value)) return [[wordsOf(name), numbersOf(value)]];
+    if (Array.isArray(value)) return [[wordsOf(name), value.length === 0 ? 'none' : value.join(', ')]];
+    if (typeof value !== 'object' || value === null) return [figureOf(name, value)];
+    const unit = units.find(([ending]) => ending.test(name))?.[1] ?? String;
+    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name)}: ${key}`, unit(Number(count))]);
+  });
+  return table(['', 'value'], rows);
+}
+
+const verdicts = new Map<boolean | null, string>([[true, 'passed'], [false, 'FAILED'], [null, 'not run']]);
+
+const describeChecks = (checks: readonly Check[]) =>
+  table(['check', 'result', 'figures'], checks.map(({ name, isPassed, detail }) => [name, verdicts.get(isPassed) ?? '', detail]));
+
+type EndedJob = Omit<JobView, 'summary'> & { readonly summary: Readonly<Record<string, unknown>> };
+
+interface ArrayCommand {
+  readonly path: string;
+  /** What is not common to all commands. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly describe?: (job: EndedJob) => string;
+  /** Done with the job that succeeded, while its service is there. */
+  readonly finish?: (client: ServiceClient, job: EndedJob) => Promise<void>;
+}
+
+/** Follows a job to its end; a command that is interrupted stops it first. */
+async function follow(client: ServiceClient, jobId: string, console: Console): Promise<EndedJob> {
+  const progress = new ProgressLine(console, 1, 'cells');
+  try {
+    return (await client.ended(jobId, (view) => view.progress && progress.show(view.progress.done, view.progress.total))) as unknown as EndedJob;
+  } finally {
+    progress.end();
+  }
+}
+
+async function run(command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>): Promise<number> {
+  const common = commonOf(args);
+  return withService(args, console, async (client) => {
+    const body = given({ ...common, ...command.fields, ...(await prepare?.(client)) });
+    if (args.dryRun) {
+      const plan = await client.planOperation(command.path, body);
+      console.out(args.json ? `${JSON.stringify({ plan })}\n` : describePlan(plan));
+      return plan.brokenLimits.length > 0 ? exitFailed : exitDone;
+    }
+    const submitted = await client.submitOperation(command.path, body);
+    const job = await follow(client, submitted.id, console);
+    await command.finish?.(client, job);
+    console.out(args.json ? `${JSON.stringify({ job: job.id, summary: job.summary })}\n` : (command.describe ?? ((ended) => describeSummary(ended.summary)))(job));
+    return Number(job.summary['failed'] ?? 0) > 0 ? exitFailed : exitDone;
+  });
+}
+
+export interface FormArguments extends ArrayArguments, StaircaseArguments {
+  readonly targetYield?: string;
+}
+
+/** `prime form`: forms cells by a staircase until as many as asked for are formed. */
+export const form = (args: FormArguments, console: Console): Promise<number> =>
+  run({ path: '/v1/formings', fields: { targetYield: numberOf('target-yield', args.targetYield), staircase: staircaseOf(args) } }, args, console);
+
+export interface ReadArguments extends ArrayArguments {
+  readonly averages?: string;
+  readonly out?: string;
+}
+
+/** The conductances that a read has left, as a file of the kind that its name says. */
+function conductanceFile(path: string, npy: Uint8Array, summary: EndedJob['summary']): Uint8Array {
+  const { data, shape: [bitLines, sourceLines] } = readNpyArray(npy, 'codes', 'u2');
+  const unit = Number(summary['cellUnitNanosiemens']) / 1000;
+  const microsiemens = Float32Array.from(data, (code) => code * unit);
+  if (path.endsWith('.npy')) return npy;
+  if (path.endsWith('.npz')) {
+    return writeNpz(new Map([['codes', npy], ['microsiemens', writeNpy(microsiemens, [bitLines, sourceLines])]]));
+  }
+  const lines = Array.from({ length: bitLines }, (_, row) =>
+    Array.from(microsiemens.subarray(row * sourceLines, (row + 1) * sourceLines), (value) => String(Math.round(value * 1000) / 1000)).join(','));
+  return Buffer.from(`${lines.join('\n')}\n`);
+}
+
+function checkOut(path: string | undefined): void {
+  if (path === undefined || /\.(npz|npy|csv)$/.test(path)) return;
+  throw new MacroError('BAD_ARGUMENT', `--out is "${path}"; it ends in .npz (codes and µS), .npy (codes) or .csv (µS, a bit line a row)`, { field: 'out' });
+}
+
+/** `prime read`: what cells conduct; `--out` keeps it. */
+export async function read(args: ReadArguments, console: Console): Promise<number> {
+  const { out } = args;
+  checkOut(out);
+  const finish = async (client: ServiceClient, job: EndedJob) => {
+    if (out !== undefined) writeFileSync(out, conductanceFile(out, await client.jobObject(job.id, 'codes'), job.summary));
+  };
+  return run({ path: '/v1/reads', fields: { averages: numberOf('averages', args.averages) }, finish }, args, console);
+}
+
+export interface ProgramArguments extends ArrayArguments {
+  readonly target?: string;
+  readonly cells?: string;
+  readonly tolerance?: string;
+  readonly pulsesPerCell?: string;
+}
+
+/** Lines of `bit line,source line,µS`. */
+function readTargets(path: string): object[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new MacroError('INPUT_NOT_FOUND', `${path} cannot be read`, { field: 'cells', cause: error });
+  }
+  return text.split('\n').filter((line) => line.trim() !== '').map((line, index) => {
+    const [bitLine, sourceLine, microsiemens, ...rest] = line.split(',').map(Number);
+    if (![bitLine, sourceLine, microsiemens].every(Number.isFinite) || rest.length > 0) {
+      throw new MacroError('BAD_ARGUMENT', `line ${index + 1} of ${path} is "${line}"; it is BIT LINE,SOURCE LINE,MICROSIEMENS`, { field: 'cells' });
+    }
+    return { bitLine, sourceLine, microsiemens };
+  });
+}
+
+/** `prime program`: cells to a target conductance. */
+export async function program(args: ProgramArguments, console: Console): Promise<number> {
+  const { target, cells, tolerance, pulsesPerCell } = args;
+  const fields = {
+    microsiemens: numberOf('target', target), cells: cells === undefined ? undefined : readTargets(cells), toleranceFraction: numberOf('tolerance', tolerance),
+    pulsesPerCell: numberOf('pulses-per-cell', pulsesPerCell),
+  };
+  return run({ path: '/v1/programmings', fields }, args, console);
+}
+
+export interface ApplyMaskArguments extends ArrayArguments {
+  readonly model: string;
+  readonly regrow?: string;
+  readonly residualLimit?: string;
+  readonly tolerance?: string;
+  readonly snapshot?: string;
+}
+
+/** `prime apply-mask`: RESETs what the mask of a bundle prunes and still conducts. */
+export async function applyMask(args: ApplyMaskArguments, console: Console): Promise<number> {
+  const files = filesOfBundle(readBundle(args.model));
+  const { regrow, residualLimit, tolerance, snapshot } = args;
+  const map = snapshot === undefined ? undefined : readFileOrRefuse(snapshot, 'snapshot');
+  const fields = { regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance) };
+  return run({ path: '/v1/mask-applications', fields }, args, console, async (client) => {
+    if (map !== undefined) await client.uploadSnapshot(map);
+    return { model: await client.uploadModel(files) };
+  });
+}
+
+function readFileOrRefuse(path: string, field: string): Uint8Array {
+  try {
+    return new Uint8Array(readFileSync(path));
+  } catch (error) {
+    throw new MacroError('INPUT_NOT_FOUND', `${path} cannot be read`, { field, cause: error });
+  }
+}
+
+/** `prime self-test`: whether line, board and array are as they should be. */
+export const selfTest = (args: ArrayArguments, console: Console): Promise<number> =>
+  run({ path: '/v1/self-tests', fields: {}, describe: ({ summary }) => describeChecks(summary['checks'] as Check[]) }, args, console);

@@ -1,0 +1,33 @@
+import { type WearView, wearKinds } from './client.js';
+import { type Console, exitDone, table } from './console.js';
+import { type ServiceChoice, withService } from './service-choice.js';
+
+export interface WearArguments extends ServiceChoice {
+  readonly device?: string;
+  readonly json: boolean;
+}
+
+function describe({ chipId, pulses, histogram, worstCells, jobs, unattributed, drivenMilliseconds }: WearView): string {
+  const totals = wearKinds.map((kind) => {
+    const { cells, most } = histogram[kind].reduce((sum, bin) => ({ cells: sum.cells + bin.cells, most: Math.max(sum.most, bin.pulses) }), { cells: 0, most: 0 });
+    return [kind, pulses[kind], cells, most];
+  });
+  const owners = [...jobs, { job: 'unattributed', user: null, ...unattributed }];
+  const driven = drivenMilliseconds.reduce((sum, line) => sum + line, 0) / 1000;
+  return [
+    `chip ${chipId}; its bit lines were driven for ${driven.toFixed(3)} s in all, the longest for ${(Math.max(...drivenMilliseconds) / 1000).toFixed(3)} s\n`,
+    table(['kind', 'pulses', 'cells', 'most of a cell'], totals),
+    table(['worst cells: bit line', 'source line', 'forming', 'SET', 'RESET'], worstCells.map((cell) => [cell.bitLine, cell.sourceLine, cell.forming, cell.set, cell.reset])),
+    table(['job', 'user', 'forming', 'SET', 'RESET'], owners.map(({ job, user, pulses: own }) => [job, user ?? '', own.forming, own.set, own.reset])),
+  ].join('\n');
+}
+
+/** `prime wear`: every pulse that the cells of a chip have had, and whose they were. */
+export async function wear(given: WearArguments, console: Console): Promise<number> {
+  const view = await withService(given, console, async (client) => {
+    const device = given.device ?? (await client.devices())[0]?.id ?? 'macro-0';
+    return client.wear(device);
+  });
+  console.out(given.json ? `${JSON.stringify(view)}\n` : describe(view));
+  return exitDone;
+}

@@ -1,0 +1,73 @@
+// A mask is applied, and the service or the device is killed at a seeded point of it. Whatever the point: the job ends with the truth, the ledger is what the
+// board has counted, and no cell gets a pulse that it did not need.
+import t, { type Test } from 'tap';
+import { hasCell } from '../server/array/cell-bitmap.js';
+import { usualMaskChoice } from '../server/array/mask-application.js';
+import { bundleFromFiles, filesOfBundle } from '../server/network/bundle.js';
+import { placeNetwork } from '../server/network/placement.js';
+import { fingerprintOf, prunedCells, snapshotDigest } from '../server/network/snapshot.js';
+import { overrideProfile, profileNamed } from '../sim/profile.js';
+import { countsOf } from './rig/array.js';
+import { KillBench, type Victim, victims } from './rig/kill-bench.js';
+import { SeededPrng } from './rig/seeded-prng.js';
+import { smallBundle } from './small-bundle.js';
+
+const geometry = { bitLines: 512, sourceLines: 512 };
+const profile = overrideProfile(profileNamed('lab-quiet'), { stuckOnFraction: 0 });
+const points = Number(process.env['PRIME_KILLS'] ?? 50);
+const mostTurns = 500_000;
+
+function benchWithMask(test: Test, seed: number) {
+  const bench = new KillBench(test, profile, seed);
+  const { network, layers } = smallBundle();
+  const { chip } = bench;
+  const record = {
+    format: 'prime-chip/1' as const, chipId: chip.chipId, fingerprint: fingerprintOf(chip.codes, geometry), snapshotDigest: snapshotDigest(chip.codes),
+    weightScale: network.weightScale, placements: placeNetwork(network, { geometry }),
+  };
+  const bundle = bundleFromFiles(filesOfBundle({ network, layers: layers.map(({ name, mask }) => ({ name, mask })), chip: record }));
+  bench.bundles.set(bundle.digest, bundle);
+  const pruned = prunedCells(layers.map(({ mask }) => mask), record.placements, geometry);
+  const conducting = [...chip.codes.keys()].filter((cell) => hasCell(pruned, cell) && chip.microsiemens(cell) >= usualMaskChoice.residualLimitMicrosiemens);
+  return { bench, conducting: new Set(conducting), parameters: { ...usualMaskChoice, model: bundle.digest } };
+}
+
+/** Kills at a turn of the first application, then applies the mask again. @returns what is wrong */
+async function killedAt(test: Test, seed: number, turn: number, victim: Victim): Promise<string[]> {
+  const { bench, conducting, parameters } = benchWithMask(test, seed);
+  const first = bench.life.submit('apply-mask', parameters).id;
+  await bench.turns(turn, first);
+  bench.kill(victim);
+  if (victim !== 'service') await bench.turns(mostTurns, first);
+  const { state } = bench.life.store.get(first);
+  const second = bench.life.submit('apply-mask', parameters).id;
+  await bench.turns(mostTurns, second);
+  const end = bench.life.store.get(second);
+  const { reset } = countsOf(bench.chip);
+  const ledger = bench.life.ledger.counts(bench.chip.chipId).reset;
+  const doubled = [...reset.keys()].filter((cell) => reset[cell] > (conducting.has(cell) ? 1 : 0));
+  const missed = [...conducting].filter((cell) => reset[cell] === 0);
+  const apart = [...reset.keys()].filter((cell) => reset[cell] !== ledger[cell]);
+  bench.life.die();
+  return [
+    ...(['INTERRUPTED', 'SUCCEEDED', 'FAILED'].includes(state) ? [] : [`the first job is ${state}`]),
+    ...(end.state === 'SUCCEEDED' ? [] : [`the second job is ${end.state}: ${JSON.stringify(end.failure)}`]),
+    ...(doubled.length === 0 ? [] : [`${doubled.length} cells were pulsed that were low, or twice`]),
+    ...(missed.length === 0 ? [] : [`${missed.length} cells were not pulsed`]),
+    ...(apart.length === 0 ? [] : [`the ledger is apart from the board at ${apart.length} cells`]),
+  ];
+}
+
+t.test('killed at any point of apply-mask, nothing is lost, doubled or miscounted', async (t) => {
+  const whole = benchWithMask(t, 1);
+  const id = whole.bench.life.submit('apply-mask', whole.parameters).id;
+  const turns = await whole.bench.turns(mostTurns, id);
+  t.equal(whole.bench.life.store.get(id).state, 'SUCCEEDED');
+  t.equal(whole.bench.chip.pulses, whole.conducting.size);
+  whole.bench.life.die();
+  const prng = new SeededPrng(4);
+  for (let point = 0; point < points; point += 1) {
+    const [turn, victim] = [prng.nextUint32() % turns, victims[point % victims.length]];
+    t.strictSame(await killedAt(t, point + 2, turn, victim), [], `seed ${point}: the ${victim} was killed at turn ${turn} of ${turns}`);
+  }
+});
