@@ -142,7 +142,8 @@ async function run(command: ArrayCommand, args: ArrayArguments, console: Console
     const submitted = await client.submitOperation(command.path, body);
     const job = await follow(client, submitted.id, console);
     await command.finish?.(client, job);
-    console.out(args.json ? `${JSON.stringify({ job: job.id, summary: job.summary })}\n` : (command.describe ?? ((ended) => describeSummary(ended.summary)))(job));
+    const { describe = ({ summary }) => describeSummary(summary) } = command;
+    console.out(args.json ? `${JSON.stringify({ job: job.id, summary: job.summary })}\n` : describe(job));
     return Number(job.summary['failed'] ?? 0) > 0 ? exitFailed : exitDone;
   });
 }
@@ -254,3 +255,31 @@ function readFileOrRefuse(path: string, field: string): Uint8Array {
 /** `prime self-test`: whether line, board and array are as they should be. */
 export const selfTest = (args: ArrayArguments, console: Console): Promise<number> =>
   run({ path: '/v1/self-tests', fields: {}, describe: ({ summary }) => describeChecks(summary['checks'] as Check[]) }, args, console);
+
+export interface CharacteriseArguments extends ArrayArguments, StaircaseArguments {
+  readonly sweep: string;
+  readonly averages?: string;
+  readonly cycles?: string;
+  readonly reads?: string;
+  readonly out?: string;
+}
+
+/** `prime characterise`: a curve of some cells; `--out` keeps its table. */
+export async function characterise(args: CharacteriseArguments, console: Console): Promise<number> {
+  const { sweep, averages, cycles, reads, out } = args;
+  const fields = {
+    sweep, averages: numberOf('averages', averages), cycles: numberOf('cycles', cycles), reads: numberOf('reads', reads), staircase: staircaseOf(args),
+  };
+  const finish = async (client: ServiceClient, job: EndedJob) => {
+    if (out !== undefined) writeFileSync(out, await client.jobObject(job.id, 'table'));
+  };
+  return run({ path: '/v1/characterisations', fields, finish }, args, console);
+}
+
+export interface CalibrateArguments extends ArrayArguments {
+  readonly averages?: string;
+}
+
+/** `prime calibrate`: gain, offset and noise of every converter. */
+export const calibrate = (args: CalibrateArguments, console: Console): Promise<number> =>
+  run({ path: '/v1/calibrations', fields: { averages: numberOf('averages', args.averages) } }, args, console);

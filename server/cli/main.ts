@@ -1,7 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { MacroError } from '../../proto/error.js';
 import {
-  type ApplyMaskArguments, type ArrayArguments, applyMask, type FormArguments, form, type ProgramArguments, program as programCells, type ReadArguments, read,
+  type ApplyMaskArguments, type ArrayArguments, applyMask, type CalibrateArguments, type CharacteriseArguments, calibrate, characterise,
+  type FormArguments, form, type ProgramArguments, program as programCells, type ReadArguments, read,
   selfTest,
 } from './array.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
@@ -134,6 +135,19 @@ function addArray(program: Command, console: Console, done: Run): void {
     .action(async (given: ApplyMaskArguments) => done(await applyMask(given, console)));
   onArray(program.command('self-test').description('check line, board and array; pulses nothing'))
     .action(async (given: ArrayArguments) => done(await selfTest(given, console)));
+  withBudget(withRegion(onArray(program.command('characterise').description('take a curve of some cells; it wears them: see its dry run'))))
+    .requiredOption('--sweep <name>', 'forming, reset, set, noise or endurance')
+    .option('--averages <count>', 'reads of a cell behind each step (default: 4)')
+    .option('--cycles <count>', 'RESET and SET in turn, of an endurance sweep (default: 10)')
+    .option('--reads <count>', 'of a noise sweep (default: 32)')
+    .option('--first <millivolts>', 'first amplitude')
+    .option('--step <millivolts>', 'step of the staircase')
+    .option('--last <millivolts>', 'last amplitude')
+    .option('--out <file>', 'keep the curve, .csv')
+    .action(async (given: CharacteriseArguments) => done(await characterise(given, console)));
+  onArray(program.command('calibrate').description('gain, offset and noise of every converter; pulses nothing'))
+    .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
+    .action(async (given: CalibrateArguments) => done(await calibrate(given, console)));
   withService(program.command('wear').description('every pulse that the cells of a chip have had'))
     .option('--device <id>', 'device of the service, where it has several')
     .option('--json', 'one JSON object', false)

@@ -9,7 +9,8 @@ export interface WearArguments extends ServiceChoice {
 
 function describe({ chipId, pulses, histogram, worstCells, jobs, unattributed, drivenMilliseconds }: WearView): string {
   const totals = wearKinds.map((kind) => {
-    const { cells, most } = histogram[kind].reduce((sum, bin) => ({ cells: sum.cells + bin.cells, most: Math.max(sum.most, bin.pulses) }), { cells: 0, most: 0 });
+    const cells = histogram[kind].reduce((sum, bin) => sum + bin.cells, 0);
+    const most = Math.max(0, ...histogram[kind].map(({ pulses }) => pulses));
     return [kind, pulses[kind], cells, most];
   });
   const owners = [...jobs, { job: 'unattributed', user: null, ...unattributed }];
