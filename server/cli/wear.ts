@@ -15,10 +15,11 @@ function describe({ chipId, pulses, histogram, worstCells, jobs, unattributed, d
   });
   const owners = [...jobs, { job: 'unattributed', user: null, ...unattributed }];
   const driven = drivenMilliseconds.reduce((sum, line) => sum + line, 0) / 1000;
+  const worst = worstCells.map((cell) => [cell.bitLine, cell.sourceLine, cell.forming, cell.set, cell.reset]);
   return [
     `chip ${chipId}; its bit lines were driven for ${driven.toFixed(3)} s in all, the longest for ${(Math.max(...drivenMilliseconds) / 1000).toFixed(3)} s\n`,
     table(['kind', 'pulses', 'cells', 'most of a cell'], totals),
-    table(['worst cells: bit line', 'source line', 'forming', 'SET', 'RESET'], worstCells.map((cell) => [cell.bitLine, cell.sourceLine, cell.forming, cell.set, cell.reset])),
+    table(['worst cells: bit line', 'source line', 'forming', 'SET', 'RESET'], worst),
     table(['job', 'user', 'forming', 'SET', 'RESET'], owners.map(({ job, user, pulses: own }) => [job, user ?? '', own.forming, own.set, own.reset])),
   ].join('\n');
 }
