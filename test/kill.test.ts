@@ -32,11 +32,12 @@ function benchWithMask(test: Test, seed: number) {
   return { bench, conducting: new Set(conducting), parameters: { ...usualMaskChoice, model: bundle.digest } };
 }
 
-/** Kills at a turn of the first application, then applies the mask again. @returns what is wrong */
-async function killedAt(test: Test, seed: number, turn: number, victim: Victim): Promise<string[]> {
+/** Kills at a turn of the first application, then applies the mask again. @returns what is wrong, and whether the mask was half applied */
+async function killedAt(test: Test, seed: number, turn: number, victim: Victim): Promise<{ problems: string[]; wasPulsing: boolean }> {
   const { bench, conducting, parameters } = benchWithMask(test, seed);
   const first = bench.life.submit('apply-mask', parameters).id;
   await bench.turns(turn, first);
+  const wasPulsing = bench.chip.pulses > 0 && bench.chip.pulses < conducting.size;
   bench.kill(victim);
   if (victim !== 'service') await bench.turns(mostTurns, first);
   const { state } = bench.life.store.get(first);
@@ -49,13 +50,14 @@ async function killedAt(test: Test, seed: number, turn: number, victim: Victim):
   const missed = [...conducting].filter((cell) => reset[cell] === 0);
   const apart = [...reset.keys()].filter((cell) => reset[cell] !== ledger[cell]);
   bench.life.die();
-  return [
+  const problems = [
     ...(['INTERRUPTED', 'SUCCEEDED', 'FAILED'].includes(state) ? [] : [`the first job is ${state}`]),
     ...(end.state === 'SUCCEEDED' ? [] : [`the second job is ${end.state}: ${JSON.stringify(end.failure)}`]),
     ...(doubled.length === 0 ? [] : [`${doubled.length} cells were pulsed that were low, or twice`]),
     ...(missed.length === 0 ? [] : [`${missed.length} cells were not pulsed`]),
     ...(apart.length === 0 ? [] : [`the ledger is apart from the board at ${apart.length} cells`]),
   ];
+  return { problems, wasPulsing };
 }
 
 t.test('killed at any point of apply-mask, nothing is lost, doubled or miscounted', async (t) => {
@@ -66,8 +68,12 @@ t.test('killed at any point of apply-mask, nothing is lost, doubled or miscounte
   t.equal(whole.bench.chip.pulses, whole.conducting.size);
   whole.bench.life.die();
   const prng = new SeededPrng(4);
+  let halves = 0;
   for (let point = 0; point < points; point += 1) {
     const [turn, victim] = [prng.nextUint32() % turns, victims[point % victims.length]];
-    t.strictSame(await killedAt(t, point + 2, turn, victim), [], `seed ${point}: the ${victim} was killed at turn ${turn} of ${turns}`);
+    const { problems, wasPulsing } = await killedAt(t, point + 2, turn, victim);
+    halves += wasPulsing ? 1 : 0;
+    t.strictSame(problems, [], `seed ${point}: the ${victim} was killed at turn ${turn} of ${turns}`);
   }
+  t.ok(halves >= points / 5, `${halves} of ${points} points lie between the first and the last pulse`);
 });
