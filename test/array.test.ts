@@ -204,6 +204,8 @@ t.test('cells are programmed to a target, by region or one by one', async (t) =>
   t.ok(summary.outcomes.inside >= 380, `${summary.outcomes.inside} of 400 inside with ${JSON.stringify(summary.pulses)}`);
   const truth = cells.filter(isIn(corner)).map((cell) => board.chip.codes[cell] * 0.004);
   t.ok(truth.filter((value) => Math.abs(value / 8 - 1) <= 0.08).length >= 370);
+  const again = await array.run(device, 'program', { region: corner, microsiemens: 9, user: 'ada' });
+  t.ok(again.summary.outcomes.inside >= 380, 'the same cells once more');
   const one = await array.run(device, 'program', { cells: [{ bitLine: 100, sourceLine: 7, microsiemens: 20 }], toleranceFraction: 0.1 });
   t.equal(one.summary.outcomes.inside, 1);
 });

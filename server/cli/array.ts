@@ -99,7 +99,7 @@ function describeSummary(summary: Readonly<Record<string, unknown>>): string {
     if (Array.isArray(value)) return [[wordsOf(name), value.length === 0 ? 'none' : value.join(', ')]];
     if (typeof value !== 'object' || value === null) return [figureOf(name, value)];
     const unit = units.find(([ending]) => ending.test(name))?.[1] ?? String;
-    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name)}: ${key}`, unit(Number(count))]);
+    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name).replace(/ microsiemens$/, '')}: ${key}`, unit(Number(count))]);
   });
   return table(['', 'value'], rows);
 }
