@@ -137,9 +137,11 @@ const windowsFrom = (lowest: number) => {
 
 const withoutUndefined = <Value extends object>(value: Value) => Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as Value;
 
+const resetOf = ({ amplitudeMillivolts, widthNanoseconds }: Pulse) => ({ amplitudeMillivolts, widthNanoseconds });
+
 /** Asks the driver itself, past the ledger. */
 function askDevice(device: Device, asked: Wish): Promise<unknown> {
-  if (asked.verb === 'reset') return device.resetCells(cells, { amplitudeMillivolts: asked.pulse.amplitudeMillivolts, widthNanoseconds: asked.pulse.widthNanoseconds });
+  if (asked.verb === 'reset') return device.resetCells(cells, resetOf(asked.pulse));
   if (asked.verb === 'set') return device.setCells(cells, asked.pulse);
   if (asked.verb === 'form') {
     return device.formCells(cells, { staircase: asked.staircase, targetCells: asked.targetCells, formedCode: 1000, overFormedCode: 12_500 });
@@ -149,7 +151,7 @@ function askDevice(device: Device, asked: Wish): Promise<unknown> {
 }
 
 function askArray(array: MeteredArray, asked: Wish): Promise<unknown> {
-  if (asked.verb === 'reset') return array.reset(cells, { amplitudeMillivolts: asked.pulse.amplitudeMillivolts, widthNanoseconds: asked.pulse.widthNanoseconds });
+  if (asked.verb === 'reset') return array.reset(cells, resetOf(asked.pulse));
   if (asked.verb === 'set') return array.set(cells, asked.pulse);
   if (asked.verb === 'form') {
     return array.form(cells, { staircase: asked.staircase, targetCells: asked.targetCells, formedCode: 1000, overFormedCode: 12_500 });
@@ -160,8 +162,9 @@ function askArray(array: MeteredArray, asked: Wish): Promise<unknown> {
 
 /** Boards that let more through than this host, and such that let less. */
 const boards = [
-  { resetAmplitudeMaximumMillivolts: 5000, setAmplitudeMaximumMillivolts: 5000, formingAmplitudeMaximumMillivolts: 10_000, complianceMaximumMicroamperes: 10_000,
-    resetWidthMaximumNanoseconds: 1e9, setPulsesPerCellMaximum: 20_000, resetPulsesPerCellMaximum: 20_000, formingPulsesPerCellMaximum: 20_000 },
+  { resetAmplitudeMaximumMillivolts: 5000, setAmplitudeMaximumMillivolts: 5000, formingAmplitudeMaximumMillivolts: 10_000,
+    complianceMaximumMicroamperes: 10_000, resetWidthMaximumNanoseconds: 1e9,
+    setPulsesPerCellMaximum: 20_000, resetPulsesPerCellMaximum: 20_000, formingPulsesPerCellMaximum: 20_000 },
   { resetAmplitudeMaximumMillivolts: 1500, setAmplitudeMaximumMillivolts: 1200, formingAmplitudeMaximumMillivolts: 2500, complianceMaximumMicroamperes: 60,
     setWidthMaximumNanoseconds: 5000, setPulsesPerCellMaximum: 6, resetPulsesPerCellMaximum: 9, formingPulsesPerCellMaximum: 30 },
 ];

@@ -99,7 +99,8 @@ function describeSummary(summary: Readonly<Record<string, unknown>>): string {
     if (Array.isArray(value)) return [[wordsOf(name), value.length === 0 ? 'none' : value.join(', ')]];
     if (typeof value !== 'object' || value === null) return [figureOf(name, value)];
     const unit = units.find(([ending]) => ending.test(name))?.[1] ?? String;
-    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name).replace(/ microsiemens$/, '')}: ${key}`, unit(Number(count))]);
+    const title = wordsOf(name).replace(/ microsiemens$/, '');
+    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${title}: ${key}`, unit(Number(count))]);
   });
   return table(['', 'value'], rows);
 }
@@ -142,7 +143,8 @@ async function run(command: ArrayCommand, args: ArrayArguments, console: Console
     const submitted = await client.submitOperation(command.path, body);
     const job = await follow(client, submitted.id, console);
     await command.finish?.(client, job);
-    console.out(args.json ? `${JSON.stringify({ job: job.id, summary: job.summary })}\n` : (command.describe ?? ((ended) => describeSummary(ended.summary)))(job));
+    const { describe = ({ summary }: EndedJob) => describeSummary(summary) } = command;
+    console.out(args.json ? `${JSON.stringify({ job: job.id, summary: job.summary })}\n` : describe(job));
     return Number(job.summary['failed'] ?? 0) > 0 ? exitFailed : exitDone;
   });
 }

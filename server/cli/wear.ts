@@ -9,15 +9,16 @@ export interface WearArguments extends ServiceChoice {
 
 function describe({ chipId, pulses, histogram, worstCells, jobs, unattributed, drivenMilliseconds }: WearView): string {
   const totals = wearKinds.map((kind) => {
-    const { cells, most } = histogram[kind].reduce((sum, bin) => ({ cells: sum.cells + bin.cells, most: Math.max(sum.most, bin.pulses) }), { cells: 0, most: 0 });
-    return [kind, pulses[kind], cells, most];
+    const bins = histogram[kind];
+    return [kind, pulses[kind], bins.reduce((sum, { cells }) => sum + cells, 0), bins.at(-1)?.pulses ?? 0];
   });
   const owners = [...jobs, { job: 'unattributed', user: null, ...unattributed }];
+  const worst = worstCells.map(({ bitLine, sourceLine, forming, set, reset }) => [bitLine, sourceLine, forming, set, reset]);
   const driven = drivenMilliseconds.reduce((sum, line) => sum + line, 0) / 1000;
   return [
     `chip ${chipId}; its bit lines were driven for ${driven.toFixed(3)} s in all, the longest for ${(Math.max(...drivenMilliseconds) / 1000).toFixed(3)} s\n`,
     table(['kind', 'pulses', 'cells', 'most of a cell'], totals),
-    table(['worst cells: bit line', 'source line', 'forming', 'SET', 'RESET'], worstCells.map((cell) => [cell.bitLine, cell.sourceLine, cell.forming, cell.set, cell.reset])),
+    table(['worst cells: bit line', 'source line', 'forming', 'SET', 'RESET'], worst),
     table(['job', 'user', 'forming', 'SET', 'RESET'], owners.map(({ job, user, pulses: own }) => [job, user ?? '', own.forming, own.set, own.reset])),
   ].join('\n');
 }
