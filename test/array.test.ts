@@ -204,6 +204,10 @@ t.test('cells are programmed to a target, by region or one by one', async (t) =>
   t.ok(summary.outcomes.inside >= 380, `${summary.outcomes.inside} of 400 inside with ${JSON.stringify(summary.pulses)}`);
   const truth = cells.filter(isIn(corner)).map((cell) => board.chip.codes[cell] * 0.004);
   t.ok(truth.filter((value) => Math.abs(value / 8 - 1) <= 0.08).length >= 370);
+  const again = await array.run(device, 'program', { region: corner, microsiemens: 9, user: 'ada' });
+  const { set } = countsOf(board.chip);
+  const most = Math.max(...cells.filter(isIn(corner)).map((cell) => set[cell]));
+  t.ok(again.summary.outcomes.inside >= 350 && most <= 20, `${again.summary.outcomes.inside} of 400 once more, at most ${most} SET pulses a cell`);
   const one = await array.run(device, 'program', { cells: [{ bitLine: 100, sourceLine: 7, microsiemens: 20 }], toleranceFraction: 0.1 });
   t.equal(one.summary.outcomes.inside, 1);
 });

@@ -10,7 +10,7 @@ import type { MeteredArray } from './metered-array.js';
 import { conductsMicrosiemens, staircaseOf, usualStaircases } from './parameters.js';
 import type { Effort } from './plan.js';
 import { refuseBroken } from './planned-pulses.js';
-import { type CellTargets, choiceOf, effortsOf, type ProgramChoice, windowsOf } from './program.js';
+import { type CellTargets, choiceOf, effortsOf, type ProgramChoice, pulsesAllowed, windowsOf } from './program.js';
 
 /** What becomes of kept pairs whose cells were RESET before: a SET gives them new conductances, program-and-verify about their recorded ones. */
 export const regrowChoices = ['refuse', 'redraw', 'program'] as const;
@@ -200,8 +200,9 @@ export class MaskApplication {
 
   private regrowth(): { windows: CellWindows; asked: ProgramCellsRequest } {
     if (this.choice.regrow === 'redraw') return this.redrawing();
-    const { windows, program: { reset, set, pulsesPerCell, averages } } = this.restoring();
-    return { windows, asked: { reset, set, pulsesPerCell, averages } };
+    const { windows, program } = this.restoring();
+    const { reset, set, averages } = program;
+    return { windows, asked: { reset, set, pulsesPerCell: pulsesAllowed(this.array, windows.cells, program), averages } };
   }
 
   private take(result: ProgramResult, cells: CellBitmap): void {

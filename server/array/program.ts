@@ -5,7 +5,7 @@ import { MacroError } from '../../proto/error.js';
 import { cellOutcomes } from '../../proto/message.js';
 import { integerFrom, strict } from '../network/network.js';
 import { writeNpy } from '../network/npy.js';
-import { cellCount, cellsOf, cellsWhere, countCells } from './cell-bitmap.js';
+import { type CellBitmap, cellCount, cellsOf, cellsWhere, countCells } from './cell-bitmap.js';
 import { CellWindows } from './cell-windows.js';
 import type { CellMap, MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';
@@ -38,7 +38,8 @@ interface CellTarget {
 
 export interface ProgramChoice {
   readonly toleranceFraction: number;
-  readonly pulsesPerCell: number;
+  /** Absent: as many as the life of every cell allows, up to a usual number. */
+  readonly pulsesPerCell?: number;
   readonly averages: number;
   readonly reset: Staircase;
   readonly set: Staircase;
@@ -65,9 +66,10 @@ export const complianceFor = (highestMicrosiemens: number): number => Math.ceil(
 type GivenChoice = Pick<Static<typeof programSchema>, 'toleranceFraction' | 'pulsesPerCell' | 'averages' | 'reset' | 'set'>;
 
 export function choiceOf(given: GivenChoice, highest: number): ProgramChoice {
-  const { toleranceFraction = usualToleranceFraction, pulsesPerCell: pulses = usualPulsesPerCell, averages: reads = usualAverages } = given;
+  const { toleranceFraction = usualToleranceFraction, pulsesPerCell: pulses, averages: reads = usualAverages } = given;
   const set = staircaseOf('set', given.set, { ...usualStaircases.programSet, complianceMicroamperes: complianceFor(highest) });
-  return { toleranceFraction, pulsesPerCell: pulses, averages: reads, reset: staircaseOf('reset', given.reset, usualStaircases.programReset), set };
+  const reset = staircaseOf('reset', given.reset, usualStaircases.programReset);
+  return { toleranceFraction, ...(pulses !== undefined && { pulsesPerCell: pulses }), averages: reads, reset, set };
 }
 
 /** What each cell shall conduct, µS, by its number. */
@@ -96,12 +98,24 @@ export function windowsOf(array: MeteredArray, targets: CellTargets, { codes }: 
   return windows;
 }
 
+/** Pulses of each kind that the cells of a program-and-verify may get. Where a cell has none left it is 1, and the check of limits refuses it by name. */
+export function pulsesAllowed(array: MeteredArray, cells: CellBitmap, { pulsesPerCell: chosen }: ProgramChoice): number {
+  if (chosen !== undefined) return chosen;
+  let left = usualPulsesPerCell;
+  for (const kind of ['reset', 'set'] as const) {
+    const limit = array.envelope[kind].pulsesPerCell;
+    for (const cell of cellsOf(cells)) left = Math.min(left, limit - array.wear[kind][cell]);
+  }
+  return Math.max(1, left);
+}
+
 export function effortsOf(windows: CellWindows, { codes }: CellMap, array: MeteredArray, targets: CellTargets, choice: ProgramChoice) {
+  const mostPerCell = pulsesAllowed(array, windows.cells, choice);
   const isTooHigh = (cell: number) => array.microsiemensOf(codes[cell]) > (targets.get(cell) as number);
   return (['reset', 'set'] as const).map((kind) => {
     const begins = cellsWhere(windows.cells, (cell) => isTooHigh(cell) === (kind === 'reset'));
     // Each cell may have to turn: in the worst case all its pulses are of one kind, and which one is not known.
-    const planned = { kind, cells: windows.cells, leastPerCell: 0, mostPerCell: choice.pulsesPerCell } as const;
+    const planned = { kind, cells: windows.cells, leastPerCell: 0, mostPerCell } as const;
     return { planned, staircase: choice[kind], averages: choice.averages, begins: countCells(begins) };
   });
 }
@@ -146,7 +160,8 @@ export const programOperation: Operation<ProgramParameters> = {
   },
   async run(array, parameters, job) {
     const { targets, map, windows, efforts } = await look(array, parameters);
-    const { reset, set, pulsesPerCell: pulses, averages: reads } = parameters;
+    const { reset, set, averages: reads } = parameters;
+    const pulses = pulsesAllowed(array, windows.cells, parameters);
     const result = countCells(windows.cells) === 0 ? undefined : await array.program(windows, { reset, set, pulsesPerCell: pulses, averages: reads });
     const outcomes = outcomesOf(targets, result);
     job.keep('outcomes', writeNpy(outcomes, [bitLineCount, sourceLineCount]));
