@@ -6,12 +6,12 @@ const nanosecondsPerSecond = 1e9;
 const dwellOctaves = 8;
 const referenceCelsius = 25;
 
-/** When a cell was last pulsed, and what it was under since. */
+/** When a pulse last moved a cell, and what it was under since. */
 export interface CellAge {
   readonly cell: number;
-  /** Pulses of every kind that it had. */
-  readonly pulses: number;
-  /** Operation time of the last pulse; −Infinity: never, it has settled long ago. */
+  /** Number of the pulse that moved it last: it names its drift. */
+  readonly movedByPulse: number;
+  /** Operation time of that pulse; −Infinity: never, it has settled long ago. */
   readonly changedAtNanoseconds: number;
   /** How long its bit line has been driven for reads since. */
   readonly drivenNanoseconds: number;
@@ -35,14 +35,27 @@ export class AgeingLaw {
     return this.isDrifting || this.isFlickering || readDisturbFractionPerSecond > 0 || halfSelectDisturbFraction > 0;
   }
 
-  /** How long nothing changes of itself, at most; Infinity where only reads and pulses change anything. */
-  get stepNanoseconds(): number {
-    return this.isFlickering ? this.profile.telegraphDwellNanoseconds : Number.POSITIVE_INFINITY;
+  private get isOnlyDrifting(): boolean {
+    return this.isDrifting && !this.isFlickering && this.profile.readDisturbFractionPerSecond === 0;
   }
 
-  /** What a conductance is to be multiplied with. */
-  factor(age: CellAge, nowNanoseconds: number): number {
-    return this.driftFactor(age, nowNanoseconds) * this.disturbFactor(age) * this.telegraphFactor(age.cell, nowNanoseconds);
+  /**
+   * The moment as of which slow states count at some time: the profile's step apart. Drift goes with the logarithm of time, so where nothing else is on,
+   * the steps grow to an eighth of the time since the last pulse, which is 5 % of a decade's drift.
+   * @param sinceNanoseconds when a pulse last moved any cell; −Infinity: never
+   */
+  momentNanoseconds(nowNanoseconds: number, sinceNanoseconds: number): number {
+    const step = this.profile.ageingStepNanoseconds;
+    if (!this.isOnlyDrifting) return Math.floor(nowNanoseconds / step) * step;
+    if (sinceNanoseconds === Number.NEGATIVE_INFINITY) return sinceNanoseconds;
+    const age = nowNanoseconds - sinceNanoseconds;
+    const grown = step * 2 ** Math.max(0, Math.floor(Math.log2(age / step)) - 3);
+    return sinceNanoseconds + Math.floor(age / grown) * grown;
+  }
+
+  /** What a conductance is to be multiplied with for what stays: a pulse finds the cell so. */
+  lastingFactor(age: CellAge, nowNanoseconds: number): number {
+    return this.driftFactor(age, nowNanoseconds) * this.disturbFactor(age);
   }
 
   private get isDrifting(): boolean {
@@ -53,10 +66,10 @@ export class AgeingLaw {
     return this.profile.telegraphCellFraction > 0 && this.profile.telegraphAmplitudeFraction > 0;
   }
 
-  private driftFactor({ cell, pulses, changedAtNanoseconds }: CellAge, nowNanoseconds: number): number {
+  private driftFactor({ cell, movedByPulse, changedAtNanoseconds }: CellAge, nowNanoseconds: number): number {
     const { driftMeanFractionPerDecade, driftSdFractionPerDecade, driftReferenceNanoseconds } = this.profile;
     if (!this.isDrifting || changedAtNanoseconds === Number.NEGATIVE_INFINITY) return 1;
-    const rate = driftMeanFractionPerDecade + driftSdFractionPerDecade * this.chance.normal(noiseStream.drift, cell, pulses);
+    const rate = driftMeanFractionPerDecade + driftSdFractionPerDecade * this.chance.normal(noiseStream.drift, cell, movedByPulse);
     const elapsed = ((nowNanoseconds - changedAtNanoseconds) * this.accelerated) / driftReferenceNanoseconds;
     return Math.max(0, 1 - rate * decades(1 + Math.max(0, elapsed)));
   }
@@ -67,7 +80,8 @@ export class AgeingLaw {
     return Math.max(0, 1 - read - halfSelectDisturbFraction * halfSelections);
   }
 
-  private telegraphFactor(cell: number, nowNanoseconds: number): number {
+  /** And for what comes and goes. */
+  passingFactor(cell: number, nowNanoseconds: number): number {
     const { telegraphCellFraction, telegraphAmplitudeFraction, telegraphDwellNanoseconds } = this.profile;
     if (!this.isFlickering) return 1;
     const draw = this.chance.even(noiseStream.telegraphCell, cell);

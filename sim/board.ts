@@ -162,7 +162,11 @@ export class Board {
   private newBench(): Bench {
     const { chip, persist, sha256 } = this.options;
     const bulk = new BulkStore(maximumBulkBytes, sha256);
-    return { chip, macro: this.macro, bulk, programs: new Map(), arrayState: () => this.arrayState(), persist: () => persist?.(chip) };
+    const save = () => {
+      this.macro.settleDrives();
+      persist?.(chip);
+    };
+    return { chip, macro: this.macro, bulk, programs: new Map(), arrayState: () => this.arrayState(), persist: save };
   }
 
   private newQueue(): WorkQueue {

@@ -1,6 +1,6 @@
 import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import type { Pulse } from '../proto/message.js';
-import { AgeingLaw } from './ageing.js';
+import { AgeingLaw, type CellAge } from './ageing.js';
 import { Chance, noiseStream } from './chance.js';
 import { FormingLaw } from './forming.js';
 import type { Profile } from './profile.js';
@@ -29,7 +29,7 @@ export interface SnapshotTile {
 const serialMagic = 0x50434832; // "PCH2"
 const headerBytes = 28;
 /** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits (NUMERICS.md §"Read noise"). */
-const squareUnit = 2 ** 12;
+export const squareUnit = 2 ** 12;
 
 /**
  * The silicon: what every cell conducts and what was done to it. A formed chip is a pure function of profile and seed, and so is everything
@@ -44,7 +44,7 @@ export class Chip {
   readonly pulseCounts = new Uint16Array(cellCount);
   readonly formingCounts = new Uint16Array(cellCount);
   readonly setCounts = new Uint16Array(cellCount);
-  /** Operation time of a cell's last pulse; −Infinity: it has settled long ago. */
+  /** Operation time at which a pulse last moved a cell; −Infinity: it has settled long ago. */
   readonly changedAtNanoseconds = new Float64Array(cellCount).fill(Number.NEGATIVE_INFINITY);
   /** How long each bit line was driven for reads. */
   readonly drivenNanoseconds = new Float64Array(bitLineCount);
@@ -57,9 +57,13 @@ export class Chip {
   private readonly forming: FormingLaw;
   private readonly switching: SwitchingLaw;
   private readonly ageing: AgeingLaw;
-  /** What `drivenNanoseconds` of a cell's bit line was at its last pulse. */
+  /** Operation time at which a pulse last moved any cell. */
+  private movedAtNanoseconds = Number.NEGATIVE_INFINITY;
+  /** Number of the pulse that moved a cell last. */
+  private readonly movedByPulse = new Uint16Array(cellCount);
+  /** What `drivenNanoseconds` of a cell's bit line was then. */
   private readonly drivenAtChangeNanoseconds = new Float64Array(cellCount);
-  /** Pulses on each word line, and what that was at a cell's last pulse. */
+  /** Pulses on each word line, and what that was then. */
   private readonly wordLinePulses = new Uint32Array(Math.max(bitLineCount, sourceLineCount));
   private readonly wordLinePulsesAtChange = new Uint32Array(cellCount);
 
@@ -90,29 +94,32 @@ export class Chip {
 
   /** A name of the slow states of the array: while it stays the same, so does what every cell conducts. */
   get stateName(): string {
-    const { stepNanoseconds } = this.ageing;
-    return this.ageing.isOn ? `${this.arrayEpoch}@${this.slowNanoseconds},${Math.floor(this.operationNanoseconds / stepNanoseconds)}` : `${this.arrayEpoch}`;
+    return this.ageing.isOn ? `${this.arrayEpoch}@${this.slowNanoseconds}` : `${this.arrayEpoch}`;
   }
 
   /** Slow states are looked at so often: within one inference they stand still. */
   private get slowNanoseconds(): number {
-    const { ageingStepNanoseconds } = this.profile;
-    return Math.floor(this.operationNanoseconds / ageingStepNanoseconds) * ageingStepNanoseconds;
+    return this.ageing.momentNanoseconds(this.operationNanoseconds, this.movedAtNanoseconds);
   }
 
   /** What a cell conducts now, as a code: what its last pulse left, and what time has made of it. */
   codeNow(cell: number): number {
     const code = this.codes[cell];
     if (!this.ageing.isOn || code === 0 || code === topCode) return code;
+    const { slowNanoseconds } = this;
+    const factor = this.ageing.lastingFactor(this.ageOf(cell), slowNanoseconds) * this.ageing.passingFactor(cell, slowNanoseconds);
+    return Math.min(topCode - 1, Math.round(code * factor));
+  }
+
+  private ageOf(cell: number): CellAge {
     const bitLine = Math.floor(cell / sourceLineCount);
-    const age = {
+    return {
       cell,
-      pulses: this.pulseCounts[cell],
+      movedByPulse: this.movedByPulse[cell],
       changedAtNanoseconds: this.changedAtNanoseconds[cell],
       drivenNanoseconds: this.drivenNanoseconds[bitLine] - this.drivenAtChangeNanoseconds[cell],
       halfSelections: this.wordLinePulses[this.wordLineOf(cell)] - this.wordLinePulsesAtChange[cell],
     };
-    return Math.min(topCode - 1, Math.round(code * this.ageing.factor(age, this.slowNanoseconds)));
   }
 
   /** What a cell conducts now, µS, as no converter sees it; above what a code can say it is infinite. */
@@ -173,24 +180,35 @@ export class Chip {
   }
 
   private prune(cell: number): void {
-    this.codes[cell] = this.codeOf(this.switching.reset(this.switchedCell(cell, this.pulseCounts[cell]), fullReset));
+    this.move(cell, this.switching.reset(this.switchedCell(cell), fullReset));
     this.states[cell] = cellState.reset;
   }
 
-  /** @param pulses that it has had, the one under way included: they name its draws */
-  private switchedCell(cell: number, pulses: number): SwitchedCell {
-    const microsiemens = (this.codes[cell] * this.profile.cellUnitNanosiemens) / 1000;
+  /** What a pulse finds, which is counted already: what time has made of the cell, but not a level that it will leave again. */
+  private switchedCell(cell: number): SwitchedCell {
+    const pulses = this.pulseCounts[cell];
+    const lasting = this.ageing.isOn ? this.ageing.lastingFactor(this.ageOf(cell), this.operationNanoseconds) : 1;
+    const microsiemens = (this.codes[cell] * lasting * this.profile.cellUnitNanosiemens) / 1000;
     return { cell, microsiemens, pulses, cycles: pulses - this.formingCounts[cell] };
   }
 
-  /** A pulse reaches a cell: it counts, whatever it does. */
+  /** A pulse reaches a cell: it counts, whatever it does, and opens the gates of its word line. */
   private strike(cell: number): void {
     this.pulseCounts[cell] += 1;
+    this.wordLinePulses[this.wordLineOf(cell)] += 1;
+    // It is no neighbour of its own.
+    this.wordLinePulsesAtChange[cell] += 1;
+  }
+
+  /** @param microsiemens undefined: the pulse was too weak, and the cell ages on as if there had been none */
+  private move(cell: number, microsiemens: number | undefined): void {
+    if (microsiemens === undefined) return;
+    this.codes[cell] = this.codeOf(microsiemens);
+    this.movedByPulse[cell] = this.pulseCounts[cell];
     this.changedAtNanoseconds[cell] = this.operationNanoseconds;
+    this.movedAtNanoseconds = this.operationNanoseconds;
     this.drivenAtChangeNanoseconds[cell] = this.drivenNanoseconds[Math.floor(cell / sourceLineCount)];
-    const wordLine = this.wordLineOf(cell);
-    this.wordLinePulses[wordLine] += 1;
-    this.wordLinePulsesAtChange[cell] = this.wordLinePulses[wordLine];
+    this.wordLinePulsesAtChange[cell] = this.wordLinePulses[this.wordLineOf(cell)];
   }
 
   private wordLineOf(cell: number): number {
@@ -208,9 +226,8 @@ export class Chip {
     this.strike(cell);
     this.formingCounts[cell] += 1;
     const formed = this.forming.form(cell, pulse);
-    if (formed === undefined) return;
-    this.codes[cell] = this.codeOf(formed.microsiemens);
-    this.states[cell] = cellState.formed;
+    this.move(cell, formed?.microsiemens);
+    if (formed !== undefined) this.states[cell] = cellState.formed;
   }
 
   /** One SET pulse. A cell that never formed must not get one: it would be formed uncontrolled. */
@@ -218,7 +235,7 @@ export class Chip {
     if (this.states[cell] === cellState.pristine) throw new RangeError(`cell ${cell} never formed`);
     this.strike(cell);
     this.setCounts[cell] += 1;
-    this.codes[cell] = this.codeOf(this.switching.set(this.switchedCell(cell, this.pulseCounts[cell]), pulse));
+    this.move(cell, this.switching.set(this.switchedCell(cell), pulse));
     this.states[cell] = cellState.formed;
   }
 
@@ -226,7 +243,7 @@ export class Chip {
   reset(cell: number, pulse: Pulse): void {
     this.strike(cell);
     if (this.states[cell] === cellState.pristine) return;
-    this.codes[cell] = this.codeOf(this.switching.reset(this.switchedCell(cell, this.pulseCounts[cell]), pulse));
+    this.move(cell, this.switching.reset(this.switchedCell(cell), pulse));
     this.states[cell] = cellState.reset;
   }
 
@@ -278,8 +295,8 @@ export class Chip {
   /** What a chip file holds behind its header, in order. */
   private get saved(): readonly (Uint8Array | Uint16Array | Uint32Array | Float64Array)[] {
     return [
-      this.codes, this.states, this.pulseCounts, this.formingCounts, this.setCounts, this.changedAtNanoseconds, this.drivenAtChangeNanoseconds,
-      this.drivenNanoseconds, this.wordLinePulses, this.wordLinePulsesAtChange,
+      this.codes, this.states, this.pulseCounts, this.formingCounts, this.setCounts, this.changedAtNanoseconds, this.movedByPulse,
+      this.drivenAtChangeNanoseconds, this.drivenNanoseconds, this.wordLinePulses, this.wordLinePulsesAtChange,
     ];
   }
 
@@ -318,6 +335,7 @@ export class Chip {
       new Uint8Array(buffer, byteOffset, byteLength).set(bytes.subarray(at, at + byteLength));
       at += byteLength;
     }
+    chip.movedAtNanoseconds = chip.changedAtNanoseconds.reduce((latest, moved) => Math.max(latest, moved));
     return chip;
   }
 }

@@ -7,7 +7,7 @@ import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './netwo
 const layerStructure = structure(
   [
     'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
-    'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes',
+    'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts',
     'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'pairInfos', 'pairTable', 'places', 'pairs',
     'planeSums', 'drivenPlanes', 'sums', 'slotOffsets', 'outputs', 'neuronStride', 'currents', 'membranes', 'spikes', 'threshold', 'poolSize',
     'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
@@ -37,6 +37,7 @@ const planeLimit = 4;
 const drivenRowsBytes = 512 * 4 * planeLimit;
 /** Bits are read eight bytes at a time. */
 const bitSlackBytes = 9;
+const maximumInt16 = 2 ** 15 - 1;
 const maximumInt32 = 2 ** 31 - 1;
 /** Outputs are summed 32 at a time. */
 const evenBlocksOf = (outputs: number) => (outputs + 31) & ~31;
@@ -100,6 +101,11 @@ class KernelLayer {
   readonly lineCount: number;
   readonly neurons: number;
   private readonly places: readonly (Place | undefined)[];
+  private readonly planeCounts: number;
+  private readonly inputRows: number;
+  private readonly rowCodes: number;
+  private readonly stepCodes: number;
+  private readonly spanLength: number;
 
   constructor(private readonly space: KernelSpace, private readonly macro: KernelMacro, readonly layer: ProgramLayer, fed: Shape, firstTile: number) {
     const { padding, stride, outputChannels, outputHeight, outputWidth, tiles, kind, kernel, driveBits, neuron, current, poolSize } = layer;
@@ -120,8 +126,12 @@ class KernelLayer {
     const cells = tiles.map(({ firstBitLine, inputCount, plusLines, minusLines }) =>
       macro.tile({ firstBitLine, bitLineCount: inputCount, sourceLines: [...plusLines, ...minusLines] }));
     // A linear layer sees its input as one row.
-    const bitRows = isLinear ? 1 : fed.height + 2 * padding;
-    const rowCodes = (isLinear ? fed.height : 1) * width * codeStride;
+    this.inputRows = isLinear ? 1 : fed.height + 2 * padding;
+    this.rowCodes = (isLinear ? fed.height : 1) * width * codeStride;
+    this.stepCodes = stride * codeStride;
+    this.spanLength = isLinear ? this.places.length : kernel * codeStride;
+    this.planeCounts = space.take(this.inputRows * this.rowCodes * bytesPerCode);
+    const { inputRows: bitRows, rowCodes, stepCodes, spanLength, planeCounts } = this;
     const bitRowBytes = (rowCodes >> 3) + bitSlackBytes;
     const { settingsOfDrives } = this;
     space.write(this.at, layerStructure, {
@@ -129,9 +139,9 @@ class KernelLayer {
       positionRowBytes: stride * this.inputRowBytes, positionColumnBytes: stride * this.inputPixelBytes,
       input,
       spanCount: isLinear ? 1 : kernel,
-      spanLength: isLinear ? this.places.length : kernel * codeStride,
+      spanLength,
       spanBytes: this.inputRowBytes,
-      bits: space.take(planeLimit * bitRows * bitRowBytes), bitRows, bitRowBytes, rowCodes, stepRows: stride, stepCodes: stride * codeStride,
+      bits: space.take(planeLimit * bitRows * bitRowBytes), bitRows, bitRowBytes, rowCodes, stepRows: stride, stepCodes, planeCounts,
       tileCount: tiles.length, driveBits, lineCount: this.lineCount, outputs: outputChannels,
       neuronStride, currents: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
       threshold: isFiring ? neuron.threshold : maximumInt32,
@@ -199,7 +209,7 @@ class KernelLayer {
     });
     const pairCount = rows.length / 2;
     const pairInfos = space.take(pairCount * pairBytes);
-    const spanLength = this.layer.kind === layerKinds.linear ? rows.length : rows.length / this.layer.kernel;
+    const { spanLength } = this;
     space.integers(pairInfos, pairCount * 4).set(Array.from({ length: pairCount }, (_, pair) => {
       const inSpan = (2 * pair) % spanLength;
       const codes = ((2 * pair - inSpan) / spanLength) * this.inputRowBytes + inSpan * bytesPerCode;
@@ -225,6 +235,28 @@ class KernelLayer {
 
   set energyFemtojoules(energyFemtojoules: number) {
     this.space.write(this.at, layerStructure, { energyFemtojoules });
+  }
+
+  /**
+   * Tells how many drives each row of each tile had a part in since this was last asked: a code drives its row once a plane and position whose window
+   * holds it.
+   */
+  takeDrives(tell: (tile: ProgramTile, row: number, drives: number) => void): void {
+    const { layer: { outputHeight, outputWidth, stride, tiles }, places, inputRows, rowCodes, stepCodes, spanLength } = this;
+    const counts = this.space.shorts(this.planeCounts, inputRows * rowCodes);
+    const alongRows = new Float64Array(inputRows * spanLength);
+    for (let row = 0; row < inputRows; row += 1) {
+      for (let column = 0; column < outputWidth; column += 1) {
+        const from = row * rowCodes + column * stepCodes;
+        for (let code = 0; code < spanLength; code += 1) alongRows[row * spanLength + code] += counts[from + code];
+      }
+    }
+    places.forEach((place, index) => {
+      let drives = 0;
+      for (let row = 0; row < outputHeight; row += 1) drives += alongRows[row * stride * spanLength + index];
+      if (place !== undefined && drives > 0) tell(tiles[place.tile], place.row, drives);
+    });
+    counts.fill(0);
   }
 
   /** Membranes in the order of the twin: output by output. */
@@ -260,6 +292,7 @@ export class KernelNetwork {
   private readonly layers: readonly KernelLayer[];
   private readonly frame: number;
   private owner: MembraneOwner | undefined;
+  private timesteps = 0;
 
   constructor(private readonly program: RunProgram, macro: KernelMacro) {
     const { inputChannels: channels, inputHeight: height, inputWidth: width } = program;
@@ -279,6 +312,7 @@ export class KernelNetwork {
   step(owner: MembraneOwner, frame: Uint8Array, inferenceNumber: number, timestep: number, energyBefore: number): KernelTimestep {
     const { space, layers, program: { inputChannels, inputHeight, inputWidth } } = this;
     this.lend(owner);
+    this.timesteps += 1;
     space.bytes(this.frame, frame.length).set(frame);
     const [first] = layers;
     space.functions.placeFrame(this.frame, inputChannels, inputHeight, inputWidth, first.inputOrigin, first.inputRowBytes, first.inputPixelBytes);
@@ -292,6 +326,19 @@ export class KernelNetwork {
     const counts = layers.map((layer, index) =>
       ({ conversions: drives[index] * layer.lineCount, saturations: layer.read('saturations'), spikes: layer.read('spikeCount') }));
     return { membranes: layers[layers.length - 1].membranesByOutput, layers: counts, drives, energyFemtojoules };
+  }
+
+  /** Whether drives have to be taken before the next timestep, lest their counts run over. */
+  get isFullOfDrives(): boolean {
+    return this.timesteps * planeLimit > maximumInt16 - planeLimit;
+  }
+
+  /** Tells how often bit lines were driven since this was last asked, with how many lines converted each time. */
+  takeDrives(tell: (bitLine: number, drives: number, lineCount: number) => void): void {
+    this.timesteps = 0;
+    for (const layer of this.layers) {
+      layer.takeDrives(({ firstBitLine }, row, drives) => tell(firstBitLine + row, drives, layer.lineCount));
+    }
   }
 
   private lend(owner: MembraneOwner): void {

@@ -39,6 +39,8 @@
   rowCodes: i32;
   stepRows: i32;
   stepCodes: i32;
+  /** In how many bit planes each code was driven, int16, until it is read out. */
+  planeCounts: usize;
   /** Of each code of a window: its row's place in a block (u32) and its tile (u8). */
   rowOffsets: usize;
   rowTiles: usize;
@@ -707,10 +709,20 @@ function pool(layer: Layer): void {
   }
 }
 
+/** Counts the planes in which codes are driven. All rows of the input lie one after the other, so that they are one row here. */
+function countPlanes(layer: Layer): void {
+  const bytes = <usize>(layer.bitRows * layer.rowCodes) << 1;
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const counts = layer.planeCounts + at;
+    v128.store(counts, i16x8.add(v128.load(counts), i8x16.popcnt(v128.load(layer.input + at))));
+  }
+}
+
 /** One timestep of a layer, from the drive codes of its input to those of the next one's. */
 export function stepLayer(layer: Layer, inferenceNumber: u32, timestep: i32): void {
   layer.drives = 0;
   layer.saturations = 0;
+  countPlanes(layer);
   const isExact = layer.pairInfos != 0;
   const sums = isExact ? layer.sums : layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
   const positionBytes = <usize>layer.neuronStride << 2;

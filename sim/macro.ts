@@ -2,7 +2,7 @@ import { sourceLineCount } from '../firmware-protocol/limits.js';
 import { convert, GaussianStream, shiftRounded } from '../firmware-protocol/numerics/index.js';
 import type { Pulse } from '../proto/message.js';
 import { noiseStream } from './chance.js';
-import { type Chip, topCode } from './chip.js';
+import { type Chip, squareUnit, topCode } from './chip.js';
 import { Converters, type Range } from './converters.js';
 import { EffectiveArray } from './effective-array.js';
 import { KernelNetwork, kernelHolds } from './kernel-network.js';
@@ -10,8 +10,6 @@ import { KernelTile } from './kernel-tile.js';
 import type { RunProgram } from './network-run.js';
 import type { Profile } from './profile.js';
 
-/** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits. */
-const squareBits = 12;
 /** Range of the converters in which single cells are read. */
 const cellRange = 1;
 /** Fractional bits of the variance factor. */
@@ -32,9 +30,10 @@ export interface TileLines {
 
 /** The cells of a tile, row by row (bit line), as the inner loop wants them, and the converters of its lines. */
 export interface TileCells {
+  readonly firstBitLine: number;
   readonly lineCount: number;
   readonly codes: Int32Array;
-  /** Variance of each cell's read noise in units of `squareBits`; empty where there is no noise. */
+  /** Variance of each cell's read noise in units of 2^12; empty where there is no noise. */
   readonly squares: Int32Array;
   /** Gain of each line's conversion, 2^20 is one code a unit of the sum: all lines in the first range, then all in the second. */
   readonly gainsQ20: Int32Array;
@@ -82,6 +81,8 @@ export class Macro {
   private kernelTiles = new WeakMap<TileCells, Map<number, KernelTile>>();
   private readonly kernelNetworks = new Map<RunProgram, KernelNetwork>();
   private networksState = '';
+  /** Networks with drives of bit lines that are not booked yet. */
+  private readonly drivingNetworks = new Set<KernelNetwork>();
   private readonly sums = new Int32Array(sourceLineCount);
   private readonly variances = new Int32Array(sourceLineCount);
   private readonly deviates = new Int32Array(sourceLineCount + 4);
@@ -92,7 +93,7 @@ export class Macro {
     this.effective = new EffectiveArray(chip);
     this.converters = new Converters(profile, chip.seed);
     // σ in 1/256 unit is sqrt(Σ g² · (256 r)²); the squares are in units of 2^12, the factor has 8 fractional bits that the root leaves as 4.
-    this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * 2 ** squareBits * 2 ** varianceFactorBits);
+    this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * squareUnit * 2 ** varianceFactorBits);
     this.multiplyNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.multiply });
     this.readNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.read });
     this.energyScale = lineEnergyScale(profile);
@@ -132,6 +133,7 @@ export class Macro {
   }
 
   private copyTile({ firstBitLine, bitLineCount, sourceLines }: TileLines): TileCells {
+    this.settleDrives();
     this.effective.settle();
     const lineCount = sourceLines.length;
     const codes = new Int32Array(bitLineCount * lineCount);
@@ -147,7 +149,7 @@ export class Macro {
     }
     const conversions = this.ranges.flatMap((_, range) => sourceLines.map((line) => this.converters.of(range, line)));
     const gainsQ20 = Int32Array.from(conversions, ({ gainQ20 }) => gainQ20);
-    return { lineCount, codes, squares, gainsQ20, offsets: Int32Array.from(conversions, ({ offset }) => offset) };
+    return { firstBitLine, lineCount, codes, squares, gainsQ20, offsets: Int32Array.from(conversions, ({ offset }) => offset) };
   }
 
   /**
@@ -172,6 +174,33 @@ export class Macro {
     return known;
   }
 
+  /** Books how long networks in the kernel, which only count, have driven bit lines. Called before anything hangs on `drivenNanoseconds`. */
+  settleDrives(): void {
+    for (const network of this.drivingNetworks) {
+      network.takeDrives((bitLine, drives, lineCount) => {
+        this.chip.drivenNanoseconds[bitLine] += drives * this.driveNanoseconds(lineCount);
+      });
+    }
+    this.drivingNetworks.clear();
+  }
+
+  /** Called before the first pulse of an operation. */
+  beginPulses(): void {
+    this.settleDrives();
+    this.chip.beginOperation();
+  }
+
+  /** Notes that a network in the kernel has driven bit lines. */
+  noteDrives(network: KernelNetwork): void {
+    this.drivingNetworks.add(network);
+    if (network.isFullOfDrives) this.settleDrives();
+  }
+
+  private driveRows({ firstBitLine, lineCount }: TileCells, rows: Int32Array, rowCount: number): void {
+    const nanoseconds = this.driveNanoseconds(lineCount);
+    for (let row = 0; row < rowCount; row += 1) this.chip.drivenNanoseconds[firstBitLine + rows[row]] += nanoseconds;
+  }
+
   private get kernelSettings() {
     const { minimumCode, maximumCode, isExact } = this.converters;
     return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode, isExact: isExact && !this.isNoisy };
@@ -194,6 +223,7 @@ export class Macro {
     if (kernel !== undefined) {
       const saturated = this.kernelTile(kernel, cells, range).multiply(drives, key, out, (sumOfCodes) => this.account(cells.lineCount, sumOfCodes));
       this.saturations += saturated;
+      for (const { rows, rowCount } of drives) this.driveRows(cells, rows, rowCount);
       return saturated;
     }
     return drives.reduce((saturated, { rows, rowCount, position, plane }, index) => {
@@ -222,6 +252,7 @@ export class Macro {
     let total = 0;
     for (let line = 0; line < lineCount; line += 1) total += this.sums[line];
     this.account(lineCount, total);
+    this.driveRows(cells, rows, rowCount);
     if (this.converters.isExact && !this.isNoisy) {
       for (let line = 0; line < lineCount; line += 1) out[line] = this.sums[line];
       return 0;
@@ -301,6 +332,7 @@ export class Macro {
     const codes = new Uint16Array(region.bitLines * region.sourceLines);
     let saturatedCells = 0;
     this.chip.operationCount += 1;
+    this.settleDrives();
     this.effective.settle();
     for (let index = 0; index < codes.length; index += 1) {
       const line = index % region.sourceLines;

@@ -43,13 +43,14 @@ function snapshotProblem(tile: SnapshotTile, index: number): string | undefined 
   return undefined;
 }
 
-function* loadSnapshot({ bulk, chip, arrayState, persist }: Bench, { sha256 }: MethodRequests['loadSnapshot']): Task<'loadSnapshot'> {
+function* loadSnapshot({ bulk, chip, macro, arrayState, persist }: Bench, { sha256 }: MethodRequests['loadSnapshot']): Task<'loadSnapshot'> {
   const bytes = bulk.get(sha256);
   if (bytes === undefined) return missingObject('sha256', sha256);
   const snapshot = snapshotCodec.decode(bytes);
   if (!snapshot.ok) return new Refusal('REQUEST_INVALID', snapshot.reason);
   const problem = snapshot.value.tiles.map(snapshotProblem).find((text) => text !== undefined);
   if (problem !== undefined) return new Refusal('REQUEST_INVALID', problem);
+  macro.settleDrives();
   const pairs = chip.loadSnapshot(snapshot.value.tiles);
   persist();
   return { arrayState: arrayState(), pairs };

@@ -220,6 +220,7 @@ class KernelRun implements SignalRun {
     const { macro, program } = this;
     const { membranes, layers, drives, energyFemtojoules } = this.network.step(this.membranes, frame, inferenceNumber, timestep, macro.energyFemtojoules);
     macro.energyFemtojoules = energyFemtojoules;
+    macro.noteDrives(this.network);
     layers.forEach(({ saturations }, index) => {
       macro.accountDrives(2 * program.layers[index].outputChannels, drives[index]);
       macro.saturations += saturations;

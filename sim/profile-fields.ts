@@ -45,7 +45,7 @@ export const profileFields = {
   telegraphDwellNanoseconds: { minimum: 1000, maximum: 1e15, integer: true, means: 'How long the fastest of them stay; others up to 128 times as long.' },
   readDisturbFractionPerSecond: { minimum: 0, maximum: 1, means: 'Relative loss of conductance for each second that a bit line is driven for reads.' },
   halfSelectDisturbFraction: { minimum: 0, maximum: 1, means: 'Relative loss of conductance for each pulse on another cell of the same word line.' },
-  ageingStepNanoseconds: { minimum: 1000, maximum: 1e15, integer: true, means: 'How often slow states are looked at in operation time.' },
+  ageingStepNanoseconds: { minimum: 1000, maximum: 1e15, integer: true, means: 'How often slow states are looked at in operation time, at first.' },
   pairDifferenceSdMicrosiemens: { minimum: 0, maximum: 50, means: 'Standard deviation of the difference of a pair, where cells are drawn in pairs.' },
   pairMeanSdMicrosiemens: { minimum: 0, maximum: 50, means: 'Standard deviation of the mean of a pair.' },
   residualMeanMicrosiemens: { minimum: 0, maximum: 50, means: 'Mean conductance after a full RESET.' },

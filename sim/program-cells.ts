@@ -91,7 +91,7 @@ function programProblem({ chip }: Bench, { reset, set, pulsesPerCell, averages }
 }
 
 export function* programCells(bench: Bench, request: ProgramRequest): Task<'programCells'> {
-  const { chip, macro, bulk } = bench;
+  const { macro, bulk } = bench;
   const windows = bulk.get(request.windowsSha256)?.slice();
   if (windows === undefined) return missingObject('windowsSha256', request.windowsSha256);
   if (windows.length !== cellCount * windowBytes) {
@@ -101,7 +101,7 @@ export function* programCells(bench: Bench, request: ProgramRequest): Task<'prog
   if (problem !== undefined) return problem;
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
-  chip.beginOperation();
+  macro.beginPulses();
   const run = new ProgramRun(bench, request, windows);
   for (let line = 0; line < bitLineCount; line += 1) {
     const isBusy = run.visit(line);

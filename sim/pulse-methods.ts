@@ -33,7 +33,7 @@ export const resetCount = ({ chip }: Bench, cell: number) => chip.pulseCounts[ce
 function* pulseEach(bench: Bench, cells: Uint8Array, pulse: Pulse, strike: (cell: number) => void) {
   const { chip, macro } = bench;
   let pulses = 0;
-  chip.beginOperation();
+  macro.beginPulses();
   for (let line = 0; line < bitLineCount; line += linesPerStep) {
     const end = (line + linesPerStep) * sourceLineCount;
     const before = pulses;
@@ -144,7 +144,7 @@ function formProblem({ chip }: Bench, { staircase, targetCells, formedCode, over
 }
 
 export function* formCells(bench: Bench, request: FormRequest): Task<'formCells'> {
-  const { chip, macro, bulk } = bench;
+  const { macro, bulk } = bench;
   const cells = bitmapOf(bench, request.cellsSha256);
   if (cells instanceof Refusal) return cells;
   const problem = formProblem(bench, request);
@@ -153,7 +153,7 @@ export function* formCells(bench: Bench, request: FormRequest): Task<'formCells'
   const steps = Math.floor((lastMillivolts - first.amplitudeMillivolts) / stepMillivolts) + 1;
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
-  chip.beginOperation();
+  macro.beginPulses();
   const run = new FormingRun(bench, request, cells);
   for (let step = 0; step < steps && !run.isDone; step += 1) {
     const pulse = stairOf(request.staircase, step);
@@ -174,7 +174,8 @@ export function* formCells(bench: Bench, request: FormRequest): Task<'formCells'
 }
 
 /** The board's own count of every pulse, and of how long its bit lines were driven. */
-export function* readWear({ chip, bulk }: Bench): Task<'readWear'> {
+export function* readWear({ chip, macro, bulk }: Bench): Task<'readWear'> {
+  macro.settleDrives();
   const countBytes = 2 * cellCount;
   const bytes = new Uint8Array(3 * countBytes + 4 * bitLineCount);
   const view = new DataView(bytes.buffer);

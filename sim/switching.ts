@@ -20,30 +20,30 @@ export interface SwitchedCell {
 export class SwitchingLaw {
   constructor(private readonly profile: Profile, private readonly chance: Chance) {}
 
-  /** @returns conductance after a RESET pulse, µS */
-  reset(before: SwitchedCell, { amplitudeMillivolts }: Pulse): number {
+  /** @returns conductance after a RESET pulse, µS; undefined where it did not move the cell */
+  reset(before: SwitchedCell, { amplitudeMillivolts }: Pulse): number | undefined {
     const { profile, chance } = this;
     const { cell, microsiemens, pulses } = before;
-    if (this.isStuck(before, 'stuck-on')) return microsiemens;
+    if (this.isStuck(before, 'stuck-on')) return undefined;
     const threshold = profile.resetThresholdMillivolts + profile.resetThresholdSdMillivolts * chance.normal(noiseStream.resetThreshold, cell);
     const part = this.partMoved(before, amplitudeMillivolts - threshold, profile.resetSpanMillivolts);
-    if (part === 0) return microsiemens;
+    if (part === 0) return undefined;
     const residual = profile.residualMeanMicrosiemens + profile.residualSdMicrosiemens * chance.normal(noiseStream.residual, cell, pulses);
     if (part === 1) return residual;
-    return microsiemens > residual ? microsiemens + part * (residual - microsiemens) : microsiemens;
+    return microsiemens > residual ? microsiemens + part * (residual - microsiemens) : undefined;
   }
 
-  /** @returns conductance after a SET pulse, µS */
-  set(before: SwitchedCell, { amplitudeMillivolts, complianceMicroamperes }: Pulse): number {
+  /** @returns conductance after a SET pulse, µS; undefined where it did not move the cell */
+  set(before: SwitchedCell, { amplitudeMillivolts, complianceMicroamperes }: Pulse): number | undefined {
     const { profile, chance } = this;
     const { cell, microsiemens } = before;
-    if (this.isStuck(before, 'stuck-off')) return microsiemens;
+    if (this.isStuck(before, 'stuck-off')) return undefined;
     const threshold = profile.setThresholdMillivolts + profile.setThresholdSdMillivolts * chance.normal(noiseStream.setThreshold, cell);
     const part = this.partMoved(before, amplitudeMillivolts - threshold, profile.setSpanMillivolts);
-    if (part === 0) return microsiemens;
+    if (part === 0) return undefined;
     const wanted = (this.setMicrosiemens(before) * complianceMicroamperes) / profile.complianceReferenceMicroamperes;
     if (part === 1) return wanted;
-    return microsiemens < wanted ? microsiemens + part * (wanted - microsiemens) : microsiemens;
+    return microsiemens < wanted ? microsiemens + part * (wanted - microsiemens) : undefined;
   }
 
   /** What a full SET at the reference compliance leaves: partly the cell's own, partly the pulse's. */

@@ -52,8 +52,11 @@ function twins(profile: Profile, seed: number, maximumCode: number): [Macro, Mac
   return [new Macro(chip, kernel), new Macro(copy)];
 }
 
-const meters = ({ conversions, saturations, energyFemtojoules, operationNanoseconds }: Macro) =>
-  ({ conversions, saturations, energyFemtojoules, operationNanoseconds });
+function meters(macro: Macro) {
+  macro.settleDrives();
+  const { conversions, saturations, energyFemtojoules, operationNanoseconds, chip: { drivenNanoseconds } } = macro;
+  return { conversions, saturations, energyFemtojoules, operationNanoseconds, drivenNanoseconds: Array.from(drivenNanoseconds) };
+}
 
 /** Lines with converters of their own, and variances that are no function of the codes. */
 function unequal(cells: TileCells, seed: number): TileCells {
@@ -206,19 +209,21 @@ function smallCompiled(macro: Macro) {
   return compile(bundleFromFiles(filesOfBundle(smallBundle())), { geometry: { bitLines: bitLineCount, sourceLines: sourceLineCount }, converter });
 }
 
-for (const name of ['ideal', 'lab-half', 'lab-paper']) {
+const disturbed = overrideProfile(profileNamed('lab-paper'), { readDisturbFractionPerSecond: 0.5, ageingStepNanoseconds: 1000 });
+for (const [name, profile] of [...['ideal', 'lab-half', 'lab-paper'].map((name) => [name, profileNamed(name)] as const), ['read disturb', disturbed] as const]) {
   t.test(`${name}: runs that take turns, and an array that changes between them, are as without a kernel`, async (t) => {
-    const [fast, twin] = [new Macro(Chip.formed(profileNamed(name), 3), kernel), new Macro(Chip.formed(profileNamed(name), 3))];
+    const [fast, twin] = [new Macro(Chip.formed(profile, 3), kernel), new Macro(Chip.formed(profile, 3))];
     const answers = [fast, twin].map((macro) => {
       const compiled = smallCompiled(macro);
       macro.chip.loadSnapshot(compiled.snapshot?.tiles ?? []);
       const { program } = compiled;
       const runs = [1, 2].map((number) => new NetworkRun(macro, program, framesOf(program, number), number, earlyStopAt(compiled, 0.999)));
       const first = runs.map((run) => [run.step(), run.step()]);
-      macro.chip.beginOperation();
+      macro.beginPulses();
       for (let cell = 0; cell < bitLineCount * sourceLineCount; cell += 4) macro.chip.reset(cell, resetPulse);
+      const read = macro.readCells({ firstBitLine: 0, bitLines: 8, firstSourceLine: 0, sourceLines: 64 }, 2);
       const after = runToEnd(macro, program, framesOf(program, 3), 3);
-      return { first, after, last: runs.map((run) => [run.step(), run.step(), run.prediction]), ...meters(macro) };
+      return { first, read, after, last: runs.map((run) => [run.step(), run.step(), run.prediction]), ...meters(macro) };
     });
     t.strictSame(answers[0], answers[1]);
   });

@@ -180,6 +180,19 @@ t.test('drift differs from cell to cell and from pulse to pulse', async (t) => {
   t.ok(near(moments(change).sd, 0.012, 0.0005), `${moments(change).sd} after six decades`);
 });
 
+t.test('a pulse that is too weak does not make a cell younger, and one that moves it starts from what time has left', async (t) => {
+  const chip = formed({ driftMeanFractionPerDecade: 0.01, driftSdFractionPerDecade: 0, ageingStepNanoseconds: 1000, switchingJitterMillivolts: 0 });
+  for (const cell of sample) chip.set(cell, pulse(2000));
+  chip.operationNanoseconds += 1e15;
+  const aged = conductances(chip);
+  for (const cell of sample) chip.reset(cell, pulse(500));
+  t.strictSame(conductances(chip), aged, 'drift goes on as if there had been no pulse');
+  t.ok(sample.every((cell) => chip.pulseCounts[cell] === 2), 'which counts all the same');
+  for (const cell of sample) chip.reset(cell, pulse(1300));
+  const moved = conductances(chip).map((value, index) => value / (aged[index] ?? 1));
+  t.ok(near(moments(moved).mean, 0.525, 0.02), `${moments(moved).mean}: half of the way from there to the residual`);
+});
+
 t.test('telegraph noise: so many cells jump between two levels and stay there for a dwell', async (t) => {
   const chip = formed({ telegraphCellFraction: 0.1, telegraphAmplitudeFraction: 0.2, telegraphDwellNanoseconds: 1_000_000_000, driftSdFractionPerDecade: 0 });
   const seen = sample.map(() => new Set<number>());

@@ -20,8 +20,6 @@ const linesPerMultiply = 128;
 /** Bit lines across the array on which noise is measured, and single reads of each. */
 const noiseLines = 8;
 const noiseReads = 16;
-/** A calibration is repeated when the gain may have moved by so much (it moves the early stop before it moves accuracy, PRIME §7). */
-const staleGainFraction = 0.02;
 
 /** What is known of one converter. */
 export interface ChannelCalibration {
@@ -143,7 +141,6 @@ export const calibrateOperation: Operation<CalibrateParameters> = {
       noiseFraction: noise.length === 0 ? null : Math.sqrt(meanOf(noise.map((value) => value ** 2))),
       fullScaleMicrosiemens: Object.fromEntries(array.identity.converter.ranges.map(({ name, stepNumeratorNanosiemens, stepDenominator }) =>
         [name, (stepNumeratorNanosiemens / stepDenominator) * 2 ** array.identity.converter.bits / 1000])),
-      staleAfter: { gainFraction: staleGainFraction, temperatureCelsius: 5, arrayState: 'any change' },
     };
   },
 };

@@ -100,17 +100,20 @@ const onArray = (command: Command) =>
     .option('--dry-run', 'only say what it would do: pulses, time, energy, wear, limits that it would break', false)
     .option('--json', 'one JSON object', false);
 
-const withRegion = (command: Command) => command.option('--region <cells>', 'as "bl 0-3, sl 0-3" (default: the whole array)');
+const withRegion = (command: Command, usual = 'the whole array') => command.option('--region <cells>', `as "bl 0-3, sl 0-3" (default: ${usual})`);
 const withBudget = (command: Command) => command.option('--maximum-pulses <count>', 'budget of the job; more in the worst case is refused');
 
+const withStaircase = (command: Command) =>
+  command
+    .option('--first <millivolts>', 'first amplitude')
+    .option('--step <millivolts>', 'step of the staircase')
+    .option('--last <millivolts>', 'last amplitude')
+    .option('--width <nanoseconds>', 'width of a pulse')
+    .option('--compliance <microamperes>', 'what the word line lets through');
+
 function addForm(program: Command, console: Console, done: Run): void {
-  withBudget(withRegion(onArray(program.command('form').description('form pristine cells by a staircase of pulses'))))
+  withStaircase(withBudget(withRegion(onArray(program.command('form').description('form pristine cells by a staircase, usually 2.9 to 3.9 V by 5 mV')))))
     .option('--target-yield <fraction>', 'stop where so many of the cells are formed (default: 1)')
-    .option('--first <millivolts>', 'first amplitude (default: 2900)')
-    .option('--step <millivolts>', 'step of the staircase (default: 5)')
-    .option('--last <millivolts>', 'last amplitude (default: 3900)')
-    .option('--width <nanoseconds>', 'width of a pulse (default: 1000)')
-    .option('--compliance <microamperes>', 'what the word line lets through (default: 50)')
     .action(async (given: FormArguments) => done(await form(given, console)));
 }
 
@@ -135,14 +138,12 @@ function addArray(program: Command, console: Console, done: Run): void {
     .action(async (given: ApplyMaskArguments) => done(await applyMask(given, console)));
   onArray(program.command('self-test').description('check line, board and array; pulses nothing'))
     .action(async (given: ArrayArguments) => done(await selfTest(given, console)));
-  withBudget(withRegion(onArray(program.command('characterise').description('take a curve of some cells; it wears them: see its dry run'))))
+  const characteriseCommand = onArray(program.command('characterise').description('take a curve of some cells; it wears them: see its dry run'));
+  withStaircase(withBudget(withRegion(characteriseCommand, 'bl 0-15, sl 0-15')))
     .requiredOption('--sweep <name>', 'forming, reset, set, noise or endurance')
     .option('--averages <count>', 'reads of a cell behind each step (default: 4)')
     .option('--cycles <count>', 'RESET and SET in turn, of an endurance sweep (default: 10)')
     .option('--reads <count>', 'of a noise sweep (default: 32)')
-    .option('--first <millivolts>', 'first amplitude')
-    .option('--step <millivolts>', 'step of the staircase')
-    .option('--last <millivolts>', 'last amplitude')
     .option('--out <file>', 'keep the curve, .csv')
     .action(async (given: CharacteriseArguments) => done(await characterise(given, console)));
   onArray(program.command('calibrate').description('gain, offset and noise of every converter; pulses nothing'))
