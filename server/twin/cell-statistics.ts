@@ -13,7 +13,7 @@ export interface CellStatistics {
   readonly cell: number;
   /** µS. */
   readonly mean: number;
-  /** Of one conversion, relative to the conductance, without what the steps of the code add; may come out below 0. */
+  /** Of one conversion, relative to the conductance, without what the steps of the code add. */
   readonly relativeVariance: number;
   /** Of the mean, µS². */
   readonly meanVariance: number;
@@ -27,7 +27,7 @@ export interface SortedCells {
   readonly formed: readonly CellStatistics[];
   readonly unformed: readonly number[];
   readonly saturated: readonly number[];
-  /** Formed, and without any noise where all others have some: they are not read, or do not answer. */
+  /** Those of the formed that read the same every time: their noise is below the step of a code, or nobody reads them. */
   readonly constant: readonly number[];
   /** Degrees of freedom of each variance. */
   readonly freedom: number;
@@ -65,10 +65,11 @@ function statisticsOf(cell: number, values: Float64Array, reads: RepeatedReads, 
   const steady = line === undefined ? values : line.residuals.map((residual) => residual + mean);
   const freedom = values.length - (line === undefined ? 1 : 2);
   const step = reads.cellUnitNanosiemens / 1000;
-  const variance = (centralMoment(steady, mean, 2) * values.length) / freedom - (step * step) / 12;
-  const meanVariance = Math.max(0, variance) / values.length;
-  const telegraph = test.cellOf(steady);
-  const loss = line && { perDecade: -line.slope / line.intercept, variance: Math.max(0, variance) / (line.intercept ** 2 * line.slopeSquares) };
+  // Where noise is below a step the codes tell nothing of it, and what steps add is not what they add elsewhere.
+  const variance = Math.max(0, (centralMoment(steady, mean, 2) * values.length) / freedom - (step * step) / 12);
+  const meanVariance = variance / values.length;
+  const telegraph = test.cellOf(steady, step);
+  const loss = line && { perDecade: -line.slope / line.intercept, variance: variance / (line.intercept ** 2 * line.slopeSquares) };
   return {
     cell, mean, meanVariance, relativeVariance: (reads.averages * variance) / (mean * mean - meanVariance), ...(loss && { loss }), ...(telegraph && { telegraph }),
   };
@@ -84,8 +85,10 @@ export function sortCells(reads: RepeatedReads, formedMicrosiemens: number): Sor
     const first = values?.[0] ?? topCode;
     if (values === undefined) saturated.push(cell);
     else if (reads.unformed?.[cell] === 1 || meanOf(values) < formedMicrosiemens) unformed.push(cell);
-    else if (values.every((value) => value === first)) constant.push(cell);
-    else formed.push(statisticsOf(cell, values, reads, decades, test));
+    else {
+      formed.push(statisticsOf(cell, values, reads, decades, test));
+      if (values.every((value) => value === first)) constant.push(cell);
+    }
   }
   return { formed, unformed, saturated, constant, freedom: reads.reads - (decades === undefined ? 1 : 2) };
 }

@@ -1,7 +1,7 @@
 import { type CellStatistics, type SortedCells, sortCells } from './cell-statistics.js';
 import { centralMoment, type Estimate, estimateOf, fractionOf, meanOf, quantileOf, standardErrorOf, through } from './moments.js';
 import type { RepeatedReads } from './repeated-reads.js';
-import { telegraphReadsMinimum } from './telegraph.js';
+import { steadyCells, telegraphReadsMinimum } from './telegraph.js';
 
 /** Fields of a profile that repeated reads say something of. */
 export type FittedField =
@@ -24,6 +24,8 @@ export interface TwinFit {
 
 export const usualFormedMicrosiemens = 4;
 const cellsMinimum = 30;
+/** More than chance leaves without noise. */
+const constantShare = 0.01;
 
 /** What a profile may say (sim/profile-fields.ts; a test holds both together). */
 export const fieldRanges: Readonly<Record<FittedField, readonly [minimum: number, maximum: number]>> = {
@@ -101,8 +103,10 @@ function dwellOf(cells: readonly CellStatistics[], seconds: readonly number[] | 
 function telegraphOf({ formed }: SortedCells, { reads, secondsSinceLastPulse }: RepeatedReads): Estimates {
   if (reads < telegraphReadsMinimum) return {};
   const jumping = formed.filter(({ telegraph }) => telegraph !== undefined);
+  // So few may be steady cells that the test took for others.
+  const expected = formed.length / steadyCells;
+  if (jumping.length <= expected + 3 * Math.sqrt(expected)) return { telegraphCellFraction: { ...fractionOf(jumping.length, formed.length), value: 0, low: 0 } };
   const fraction = { telegraphCellFraction: fractionOf(jumping.length, formed.length) };
-  if (jumping.length === 0) return fraction;
   const amplitudes = Float64Array.from(jumping, ({ telegraph }) => (telegraph === undefined ? 0 : 1 - telegraph.lower / telegraph.upper)).sort();
   const margin = 1 / Math.sqrt(jumping.length);
   const amplitude = { value: quantileOf(amplitudes, 0.5), low: quantileOf(amplitudes, 0.5 - margin), high: quantileOf(amplitudes, 0.5 + margin) };
@@ -116,7 +120,7 @@ function remarksOn({ formed, saturated, constant }: SortedCells, reads: Repeated
   else remarks.push('telegraph cells that kept one level all the while are not seen: their fraction is at least the figure');
   if (estimates.driftMeanFractionPerDecade === undefined) remarks.push('drift is not fitted: it needs the time since the last pulse of each read, over half a decade or more');
   if (saturated.length > 0) remarks.push(`${saturated.length} saturated cells: a profile has no field for them, a twin that starts from the snapshot keeps them`);
-  if (constant.length > 0) remarks.push(`${constant.length} formed cells read the same every time and are left out`);
+  if (constant.length > constantShare * formed.length) remarks.push(`${constant.length} of ${formed.length} formed cells read the same every time: are they read at all?`);
   for (const [field, { value }] of Object.entries(estimates) as [FittedField, Estimate][]) {
     const [minimum, maximum] = fieldRanges[field];
     if (value < minimum || value > maximum) remarks.push(`${field} is ${value.toPrecision(3)}, a profile holds ${minimum} to ${maximum}: the nearest is used`);

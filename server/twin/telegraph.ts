@@ -9,9 +9,11 @@ export interface TelegraphCell {
 }
 
 export const telegraphReadsMinimum = 8;
-const steadyCells = 20_000;
+/** One of so many steady cells may be taken for one with two levels. */
+export const steadyCells = 20_000;
 /** Levels that lie nearer than this many of their own standard deviations are not told apart from one. */
 const separationMinimum = 3;
+const stepsMinimum = 4;
 const readsAtLevelMinimum = 2;
 /** Of cells that are steady and only noisy; its seed is fixed, so that a fit is the same every time. */
 const steadySeed = 20_25;
@@ -68,13 +70,16 @@ export class TelegraphTest {
     this.leastRatio = least;
   }
 
-  /** @returns undefined where one level explains the reads */
-  cellOf(reads: Float64Array): TelegraphCell | undefined {
+  /**
+   * @param step of the codes, in the unit of the reads: a quiet cell that is read as one code or the next has no two levels
+   * @returns undefined where one level explains the reads
+   */
+  cellOf(reads: Float64Array, step: number): TelegraphCell | undefined {
     if (this.reads < telegraphReadsMinimum) return undefined;
     const { within, total, upper, lower, atLower, highestOfLower } = bestSplit(reads);
     const isLone = atLower < readsAtLevelMinimum || reads.length - atLower < readsAtLevelMinimum;
     if (total === 0 || isLone || within / total >= this.leastRatio) return undefined;
-    if (upper - lower < separationMinimum * Math.sqrt(within / reads.length)) return undefined;
+    if (upper - lower < Math.max(stepsMinimum * step, separationMinimum * Math.sqrt(within / reads.length))) return undefined;
     let jumps = 0;
     for (let read = 1; read < reads.length; read += 1) if (reads[read] > highestOfLower !== reads[read - 1] > highestOfLower) jumps += 1;
     return { upper, lower, jumps };
