@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { MacroError } from '../../proto/error.js';
+import { addChip } from './chip.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
 import { type ConformanceArguments, conformance } from './conformance.js';
 import { type DecodeArguments, decode } from './decode.js';
@@ -10,6 +11,7 @@ import { type ServeArguments, serve } from './serve.js';
 import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
+import { addTwin } from './twin.js';
 
 type Run = (exitCode: number) => void;
 
@@ -110,8 +112,11 @@ function commandLine(console: Console, done: Run): Command {
   addConformance(program, console, done);
   addDecode(program, console, done);
   addSim(program, console, done);
-  for (const command of [program, ...program.commands]) command.exitOverride().configureOutput(program.configureOutput());
-  for (const command of program.commands) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');
+  addChip(program, withService, console, done);
+  addTwin(program, withService, console, done);
+  const all = [...program.commands, ...program.commands.flatMap(({ commands }) => commands)];
+  for (const command of [program, ...all]) command.exitOverride().configureOutput(program.configureOutput());
+  for (const command of all) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');
   return program;
 }
 
