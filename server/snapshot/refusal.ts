@@ -2,7 +2,7 @@ import { MacroError } from '../../proto/error.js';
 
 /** @throws MacroError BAD_SNAPSHOT, naming the file, and the field where one is to blame */
 export function refuseSnapshot(file: string, problem: string, details: { field?: string; cause?: unknown } = {}): never {
-  throw new MacroError('BAD_SNAPSHOT', `${file} ${problem}`, { field: details.field ?? file, cause: details.cause });
+  throw new MacroError('BAD_SNAPSHOT', `${file}${problem.startsWith(':') ? '' : ' '}${problem}`, { field: details.field ?? file, cause: details.cause });
 }
 
 /** Runs a reader that is shared with bundles; what it refuses is then refused as a snapshot. */

@@ -34,11 +34,11 @@ function valueText(body: string): string {
   return start > 0 && end >= 0 ? body.slice(start, end).trim() : '';
 }
 
-const attribute = (tag: string, name: string) => new RegExp(`\\s${name}="([^"]*)"`).exec(tag)?.[1];
+const attributes = { reference: /\sr="([^"]*)"/, type: /\st="([^"]*)"/ };
 
 function cellOf(tag: string, body: string, file: string): WorksheetCell | undefined {
-  const reference = attribute(tag, 'r') ?? refuseSnapshot(file, 'has a cell without a reference');
-  const type = attribute(tag, 't') ?? 'n';
+  const reference = attributes.reference.exec(tag)?.[1] ?? refuseSnapshot(file, 'has a cell without a reference');
+  const type = attributes.type.exec(tag)?.[1] ?? 'n';
   const text = valueText(body);
   if (type === 'n' && text === '') return undefined; // a cell that only has a style
   const place = placeOf(reference, file);

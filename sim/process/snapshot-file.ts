@@ -24,8 +24,10 @@ function npyData(bytes: Buffer, descr: string, elementBytes: number, shape: Shap
   if (bytes.length < headerStart || bytes.toString('latin1', 0, 6) !== '\x93NUMPY') throw new RangeError('this is no .npy file');
   const start = headerStart + bytes.readUInt16LE(8);
   const header = bytes.toString('latin1', headerStart, start);
-  const isType = header.includes(`'descr': '${descr}'`) && header.includes("'fortran_order': False");
-  if (!isType || (shape !== undefined && !header.includes(`'shape': (${shape[0]}, ${shape[1]})`))) throw new RangeError(means);
+  // Writers differ in quotes and spaces.
+  const field = (name: string, value: string) => new RegExp(`['"]${name}['"]:\\s*${value}`).test(header);
+  const isType = field('descr', `['"]${descr.replace('|', '[|<]')}['"]`) && field('fortran_order', 'False');
+  if (!isType || (shape !== undefined && !field('shape', `\\(${shape[0]},\\s*${shape[1]},?\\)`))) throw new RangeError(means);
   const data = bytes.subarray(start);
   if (shape !== undefined && data.length !== shape[0] * shape[1] * elementBytes) {
     throw new RangeError(`${data.length} bytes of data; there are ${shape[0] * shape[1] * elementBytes}`);
