@@ -51,9 +51,10 @@ function bestSplit(reads: Float64Array): Split {
  * does not depend on it) the best cut never leaves so little scatter: a steady cell is taken for one of two levels less than once in twenty thousand.
  */
 export class TelegraphTest {
-  private readonly leastRatio: number;
+  private readonly leastRatio: number = 1;
 
   constructor(private readonly reads: number) {
+    if (reads < telegraphReadsMinimum) return;
     const stream = new GaussianStream({ seed: steadySeed, stream: reads });
     const four = new Int32Array(4);
     const values = new Float64Array(reads);
