@@ -19,6 +19,7 @@ import { call, serviceBench } from './service-bench.js';
 import { TcpBoard } from './tcp-board.js';
 
 const shape = [512, 512] as const;
+const json = { 'content-type': 'application/json' };
 
 function throwAwayFolder(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'prime-hil-snapshot-'));
@@ -36,19 +37,25 @@ function example(readCount = 2): Snapshot {
   }
   const codes = meanCodes(reads);
   return newSnapshot({
-    chip: { chipId: 'wafer-3.die-7', lot: 'L1', wafer: '3', die: '7', package: 'QFN', socket: 'A', formedBy: 'Ada', formedAt: '2025-03-01', formedHow: '3.45 V', notes: 'µS, °C' },
+    chip: {
+      chipId: 'wafer-3.die-7', lot: 'L1', wafer: '3', die: '7', package: 'QFN', socket: 'A', formedBy: 'Ada', formedAt: '2025-03-01', formedHow: '3.45 V',
+      notes: 'µS, °C',
+    },
     cellUnitNanosiemens: 4, codes, flags: flagsOf(codes, 4, 4), reads,
     conditions: {
       readVoltageMillivolts: 100, wordLineBiasMillivolts: 1800, settlingNanoseconds: 2000, averages: 4, linesDriven: 1, temperatureCelsius: 24.5,
       secondsSinceLastPulse: 3600, readSeconds: reads.map((_, read) => read * 6.5),
     },
-    provenance: { deviceAddress: 'serial:/dev/ttyUSB0?baud=3000000', firmwareVersion: '1.2.0', profile: 'lab-half', seed: 5, takenAt: '2025-03-02T10:00:00Z', job: 'j1' },
+    provenance: {
+      deviceAddress: 'serial:/dev/ttyUSB0?baud=3000000', firmwareVersion: '1.2.0', profile: 'lab-half', seed: 5, takenAt: '2025-03-02T10:00:00Z', job: 'j1',
+    },
   });
 }
 
 /** Deep comparison of a quarter of a million numbers takes minutes. */
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Uint8Array) => Buffer.from(buffer, byteOffset, byteLength);
 const sameBytes = (left: Uint16Array | Uint8Array, right: Uint16Array | Uint8Array) =>
-  left.constructor === right.constructor && Buffer.compare(Buffer.from(left.buffer, left.byteOffset, left.byteLength), Buffer.from(right.buffer, right.byteOffset, right.byteLength)) === 0;
+  left.constructor === right.constructor && bytesOf(left).equals(bytesOf(right));
 
 function holds(t: Test, read: Snapshot, written: Snapshot, name: string): void {
   t.strictSame({ ...read.chip }, written.chip, `${name}: passport`);
@@ -133,13 +140,15 @@ const floats = Float32Array.from({ length: cellCount }, (_, cell) => (cell % 2 =
 
 /** The smallest workbook that Excel would open, with rows of numbers. */
 function workbook(rows: readonly (readonly (number | string)[])[], sheetExtra = ''): Uint8Array {
-  const name = (column: number): string => (column < 26 ? String.fromCharCode(65 + column) : name(Math.floor(column / 26) - 1) + String.fromCharCode(65 + (column % 26)));
+  const name = (column: number): string => (column < 26 ? '' : name(Math.floor(column / 26) - 1)) + String.fromCharCode(65 + (column % 26));
   const cell = (value: number | string, row: number, column: number) => {
     const reference = `${name(column)}${row + 1}`;
     return typeof value === 'number' ? `<c r="${reference}" s="1"><v>${value}</v></c>` : `<c r="${reference}" t="inlineStr"><is><t>${value}</t></is></c>`;
   };
-  const data = rows.map((row, at) => `<row r="${at + 1}">${row.map((value, column) => cell(value, at, column)).join('')}<c r="ZZ${at + 1}" s="2"/></row>`).join('');
-  return zipSync({ 'xl/worksheets/sheet1.xml': strToU8(`<?xml version="1.0"?>${sheetExtra}<worksheet><cols><col min="1"/></cols><sheetData>${data}</sheetData></worksheet>`) });
+  const line = (row: readonly (number | string)[], at: number) => `${row.map((value, column) => cell(value, at, column)).join('')}<c r="ZZ${at + 1}" s="2"/>`;
+  const data = rows.map((row, at) => `<row r="${at + 1}">${line(row, at)}</row>`).join('');
+  const sheet = `<?xml version="1.0"?>${sheetExtra}<worksheet><cols><col min="1"/></cols><sheetData>${data}</sheetData></worksheet>`;
+  return zipSync({ 'xl/worksheets/sheet1.xml': strToU8(sheet) });
 }
 
 t.test('maps of others are imported, in the unit that is stated', async (t) => {
@@ -158,7 +167,8 @@ t.test('maps of others are imported, in the unit that is stated', async (t) => {
   t.equal(twice.reads.length, 2);
   t.equal(twice.codes[1], npy.codes[1] + 1, 'the mean of both');
   const rows = Array.from({ length: 512 }, (_, bitLine) => [...floats.subarray(bitLine * 512, (bitLine + 1) * 512)]);
-  const csv = await importSnapshot(strToU8(`${Array.from({ length: 512 }, (_, line) => `sl${line}`).join(',')}\n${rows.map((row) => row.join(',')).join('\n')}\n`), 'map.csv', { chip, unit: 'uS' });
+  const heading = Array.from({ length: 512 }, (_, line) => `sl${line}`);
+  const csv = await importSnapshot(strToU8([heading, ...rows].map((row) => `${row.join(',')}\n`).join('')), 'map.csv', { chip, unit: 'uS' });
   t.ok(sameBytes(csv.codes, npy.codes), 'CSV with a heading');
   const xlsx = await importSnapshot(workbook(rows), 'map.xlsx', { chip, unit: 'uS' });
   t.ok(sameBytes(xlsx.codes, npy.codes), 'a worksheet');
@@ -169,7 +179,11 @@ t.test('maps of others are imported, in the unit that is stated', async (t) => {
 t.test('what is no conductance is refused with row and column', async (t) => {
   const refused = (bytes: Uint8Array, file: string, message: RegExp, options = {}) =>
     t.rejects(importSnapshot(bytes, file, { chip, unit: 'uS', ...options }), { code: 'BAD_SNAPSHOT', message });
-  for (const [value, message] of [[Number.NaN, /NaN at row 2, column 3/], [-0.5, /-0\.5 at row 2, column 3/], [300, /300 at row 2, column 3, the range is 0 to 262\.14 uS/], [Infinity, /Infinity/]] as const) {
+  const wrong: [value: number, message: RegExp][] = [
+    [Number.NaN, /NaN at row 2, column 3/], [-0.5, /-0\.5 at row 2, column 3/], [Infinity, /Infinity/],
+    [300, /300 at row 2, column 3, the range is 0 to 262\.14 uS/],
+  ];
+  for (const [value, message] of wrong) {
     await refused(writeNpy(floats.with(2 * 512 + 3, value), shape), 'map.npy', message);
   }
   await refused(writeNpy(new Float32Array(100), [10, 10]), 'map.npy', /holds 10 × 10 numbers, a snapshot has 512 × 512, or reads × 262144 cells/);
@@ -213,7 +227,7 @@ t.test('the service keeps passports and snapshots', async (t) => {
   const bench = await serviceBench(t);
   const snapshot = example();
   const { digest } = snapshot.provenance;
-  const put = (body: object) => call(bench, '/v1/chips/wafer-3.die-7', { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  const put = (body: object) => call(bench, '/v1/chips/wafer-3.die-7', { method: 'PUT', headers: json, body: JSON.stringify(body) });
   t.match(await call(bench, '/v1/chips/wafer-3.die-7'), { status: 404, body: { code: 'CHIP_UNKNOWN' } });
   t.match(await put({ chipId: 'wafer-3.die-7', notes: 'ours' }), { status: 200, body: { notes: 'ours' } });
   t.match(await put({ chipId: 'another' }), { status: 400, body: { field: 'chipId' } });
@@ -231,7 +245,8 @@ t.test('the service keeps passports and snapshots', async (t) => {
   t.match(await call(bench, `/v1/snapshots/${'0'.repeat(64)}`), { status: 404, body: { code: 'SNAPSHOT_UNKNOWN' } });
   t.match(await call(bench, `/v1/snapshots/${digest}.exe`), { status: 400 });
   const map = writeNpy(snapshot.codes, shape);
-  await t.rejects(bench.client.importSnapshot(map, { name: 'map.npy', chip: 'other' }), { code: 'BAD_SNAPSHOT', message: /stored as a snapshot of chip wafer-3\.die-7/ });
+  const others = bench.client.importSnapshot(map, { name: 'map.npy', chip: 'other' });
+  await t.rejects(others, { code: 'BAD_SNAPSHOT', message: /stored as a snapshot of chip wafer-3\.die-7/ });
   t.match((await call(bench, '/v1/chips')).body.chips.length, 1, 'what was refused has left nothing');
   await t.rejects(bench.client.importSnapshot(writeNpy(floats, shape), { name: 'map.npy', chip: 'other' }), { code: 'BAD_SNAPSHOT', field: 'unit' });
   t.equal(await bench.client.importSnapshot(map, {}), digest, 'bare codes, for bundles');
@@ -256,7 +271,8 @@ t.test('a device is read into a snapshot, and cells again and again at log-space
   const wanted = [0, ...logTimes(1, 100, 2)];
   t.ok(points.every(({ seconds }, index) => seconds >= wanted[index] && seconds < wanted[index] + 12), JSON.stringify(points.map(({ seconds }) => seconds)));
   t.ok(points.every(({ cells, meanChangeFraction }) => cells > 30 && Math.abs(meanChangeFraction) < 1e-3), 'a settled chip without noise stays');
-  t.match(await call(bench, '/v1/retentions', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"firstSeconds":10,"lastSeconds":1}' }), { status: 400, body: { field: 'lastSeconds' } });
+  const backwards = { method: 'POST', headers: json, body: '{"firstSeconds":10,"lastSeconds":1}' };
+  t.match(await call(bench, '/v1/retentions', backwards), { status: 400, body: { field: 'lastSeconds' } });
 });
 
 t.test('the command line takes, edits, exports and imports, and a twin starts from the file', { timeout: 180_000 }, async (t) => {

@@ -41,10 +41,13 @@ const tolerances: Partial<Record<FittedField, number>> = {
   readNoiseFraction: 0.02, formedMeanMicrosiemens: 0.005, formedSdMicrosiemens: 0.05,
 };
 
+const lawOf = (formedMeanMicrosiemens: number, formedSdMicrosiemens: number, formedSkewness: number) =>
+  ({ formedMeanMicrosiemens, formedSdMicrosiemens, formedSkewness });
+
 const sources = [
   { overrides: {}, averages: 1 },
-  { overrides: { readNoiseFraction: 0.05, readNoiseSpread: 0.6, formedMeanMicrosiemens: 20, formedSdMicrosiemens: 3, formedSkewness: 0.9, formingYieldFraction: 0.8 }, averages: 4 },
-  { overrides: { readNoiseFraction: 0.01, readNoiseSpread: 0, formedMeanMicrosiemens: 10, formedSdMicrosiemens: 1, formedSkewness: 0, formingYieldFraction: 0.25 }, averages: 1 },
+  { overrides: { ...lawOf(20, 3, 0.9), readNoiseFraction: 0.05, readNoiseSpread: 0.6, formingYieldFraction: 0.8 }, averages: 4 },
+  { overrides: { ...lawOf(10, 1, 0), readNoiseFraction: 0.01, readNoiseSpread: 0, formingYieldFraction: 0.25 }, averages: 1 },
 ];
 
 t.test('a fit finds the parameters of the chips that were read', async (t) => {
@@ -122,8 +125,8 @@ t.test('drift is measured where the times since the last pulse are known', async
 });
 
 t.test('cells with two levels are found, and only those', async (t) => {
-  const truth = { telegraphCellFraction: 0.05, telegraphAmplitudeFraction: 0.15, telegraphDwellNanoseconds: 1e9, readNoiseFraction: 0.02, formingYieldFraction: 1 };
-  const chip = chipOf(truth, 6);
+  const jumps = { telegraphCellFraction: 0.05, telegraphAmplitudeFraction: 0.15, telegraphDwellNanoseconds: 1e9 };
+  const chip = chipOf({ ...jumps, readNoiseFraction: 0.02, formingYieldFraction: 1 }, 6);
   const nanoseconds = Array.from({ length: 48 }, (_, read) => 1e9 * (1 + 4 * read));
   const { profile, map, estimates } = fitTwin(readsOf(chip, { bitLines: 16, nanoseconds, reads: 48 }));
   const found = profile.telegraphCellFraction!;
@@ -156,7 +159,8 @@ t.test('reads that say too little are refused or remarked', async (t) => {
   t.match(fit.remarks.join(' '), /only 2 formed cells/);
   const turned = await readRepeatedReads(csv('12.1,12.0,12.3\n0,0,0\n'), 'reads.csv', { unit: 'uS', isTransposed: true });
   t.strictSame([turned.reads, turned.cells], [3, 2]);
-  await t.rejects(readRepeatedReads(csv('1,2\n3,4\n5,6\n'), 'r.csv', { unit: 'uS', secondsSinceLastPulse: [0, 3, 1] }), { code: 'BAD_SNAPSHOT', field: 'seconds' });
+  const falling = readRepeatedReads(csv('1,2\n3,4\n5,6\n'), 'r.csv', { unit: 'uS', secondsSinceLastPulse: [0, 3, 1] });
+  await t.rejects(falling, { code: 'BAD_SNAPSHOT', field: 'seconds' });
 });
 
 t.test('what the figures are made of', async (t) => {

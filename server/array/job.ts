@@ -29,7 +29,10 @@ export interface ArraySources extends MaskSources, SnapshotSources {
 
 /** Every operation on an array; what each takes is its own business. */
 export function arrayOperations(sources: MaskSources & SnapshotSources): readonly Operation<unknown>[] {
-  const all = [formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation, snapshotOperation(sources), retentionOperation];
+  const all = [
+    formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation,
+    snapshotOperation(sources), retentionOperation,
+  ];
   return all as unknown as readonly Operation<unknown>[];
 }
 

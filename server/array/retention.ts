@@ -87,7 +87,11 @@ interface Passage {
 function idleRegion({ firstBitLine, bitLines }: Region): Region {
   const firstIdle = firstBitLine > 0 ? firstBitLine - 1 : firstBitLine + bitLines;
   if (firstIdle < bitLineCount) return { firstBitLine: firstIdle, bitLines: 1, firstSourceLine: 0, sourceLines: sourceLineCount };
-  throw new MacroError('BAD_REQUEST', 'region: a simulator passes time by driving a bit line beside the region, and it covers all of them', { field: 'region' });
+  throw new MacroError('BAD_REQUEST', 'region: it covers every bit line, and a simulator passes time by driving one beside it', { field: 'region' });
+}
+
+function refuseStopped({ signal }: MeteredArray): void {
+  if (signal?.aborted === true) throw new MacroError('CANCELLED', 'the job was stopped between two reads');
 }
 
 function simulatedPassage(array: MeteredArray, region: Region): Passage {
@@ -104,7 +108,7 @@ function simulatedPassage(array: MeteredArray, region: Region): Passage {
     took(of) { nanoseconds += of; },
     async pass(untilSeconds) {
       while (nanoseconds < untilSeconds * 1e9) {
-        array.signal?.throwIfAborted();
+        refuseStopped(array);
         const left = perAverage === undefined ? 1 : Math.ceil((untilSeconds * 1e9 - nanoseconds) / perAverage);
         const times = Math.min(averagesMaximum, Math.max(1, left));
         perAverage = (await drive(times)) / times;
@@ -123,7 +127,10 @@ function wallPassage(array: MeteredArray, nowMilliseconds: () => number): Passag
       const left = Math.max(0, untilSeconds - elapsedSeconds());
       const options = array.signal === undefined ? {} : { signal: array.signal };
       // A timer of Node ends at 2^31 ms.
-      for (let rest = left * 1000; rest > 0; rest -= 1e9) await delay(Math.min(rest, 1e9), undefined, options);
+      for (let rest = left * 1000; rest > 0 && array.signal?.aborted !== true; rest -= 1e9) {
+        await delay(Math.min(rest, 1e9), undefined, options).catch(() => undefined); // a stop wakes it up
+      }
+      refuseStopped(array);
     },
   };
 }

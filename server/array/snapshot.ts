@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import { wholeArray } from '../../driver/index.js';
+import { MacroError } from '../../proto/error.js';
 import { integerFrom, strict, textUpTo } from '../network/network.js';
 import { topCode } from '../network/snapshot.js';
 import { conditionsSchema, type ReadConditions } from '../snapshot/header.js';
@@ -11,8 +12,8 @@ import { planOf } from './plan.js';
 import { conductancesOf } from './read.js';
 
 /** What people know of a read and the wire does not say. */
-const { readVoltageMillivolts, wordLineBiasMillivolts, settlingNanoseconds, linesDriven, temperatureCelsius, secondsSinceLastPulse } = conditionsSchema.properties;
-const statedSchema = strict({ readVoltageMillivolts, wordLineBiasMillivolts, settlingNanoseconds, linesDriven, temperatureCelsius, secondsSinceLastPulse });
+const { averages: _averages, readSeconds: _readSeconds, ...stated } = conditionsSchema.properties;
+const statedSchema = strict(stated);
 
 const snapshotSchema = strict({
   reads: Type.Optional(integerFrom(1, keptReadsMaximum)),
@@ -46,7 +47,7 @@ export async function takeSnapshot(array: MeteredArray, asked: SnapshotParameter
   const readSeconds: number[] = [];
   let seconds = 0;
   for (let read = 0; read < asked.reads; read += 1) {
-    array.signal?.throwIfAborted();
+    if (array.signal?.aborted === true) throw new MacroError('CANCELLED', 'the job was stopped between two reads');
     const map = await array.read(wholeArray, asked.averages);
     reads.push(map.codes);
     readSeconds.push(seconds);

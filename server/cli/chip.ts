@@ -51,7 +51,8 @@ async function show(id: string | undefined, given: ListArguments, console: Conso
     if (id === undefined) {
       const chips = await client.chips();
       if (given.json) return chips.map((chip) => `${JSON.stringify(chip)}\n`).join('');
-      return table(['chip', 'lot', 'wafer', 'die', 'socket'], chips.map(({ chipId, lot = '', wafer = '', die = '', socket = '' }) => [chipId, lot, wafer, die, socket]));
+      const rows = chips.map(({ chipId, lot = '', wafer = '', die = '', socket = '' }) => [chipId, lot, wafer, die, socket]);
+      return table(['chip', 'lot', 'wafer', 'die', 'socket'], rows);
     }
     const [chip, snapshots] = [await client.passport(id), await client.snapshots(id)];
     return given.json ? `${JSON.stringify({ chip, snapshots })}\n` : describe(chip, snapshots);
@@ -62,8 +63,9 @@ async function show(id: string | undefined, given: ListArguments, console: Conso
 
 /** The passport as it is with some fields written anew; an empty text takes a field away. */
 async function edit(id: string, given: PassportFields & ListArguments, console: Console): Promise<number> {
-  const written = Object.keys(passportOptions).flatMap((name) => (given[name as keyof PassportFields] === undefined ? [] : [[name, given[name as keyof PassportFields]] as const]));
-  if (written.length === 0) throw new MacroError('BAD_ARGUMENT', `nothing to write; there are ${Object.keys(passportOptions).map((name) => `--${optionOf(name)}`).join(', ')}`);
+  const names = Object.keys(passportOptions) as (keyof PassportFields)[];
+  const written = names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]] as const);
+  if (written.length === 0) throw new MacroError('BAD_ARGUMENT', `nothing to write; there are ${names.map((name) => `--${optionOf(name)}`).join(', ')}`);
   const passport = await withService(given, console, async (client) => {
     const known = await client.passport(id).catch((error: unknown) => {
       if (error instanceof MacroError && error.code === 'CHIP_UNKNOWN') return { chipId: id };
@@ -107,8 +109,13 @@ async function exportFile(wanted: string, given: ServiceChoice & { out: string }
   return exitDone;
 }
 
-/** Has every cell read. @returns the digest of the snapshot */
-export async function takeSnapshot(client: ServiceClient, given: Omit<SnapshotArguments, 'json' | 'out'>): Promise<{ digest: string; summary: Record<string, unknown> }> {
+interface Taken {
+  readonly digest: string;
+  readonly summary: Readonly<Record<string, unknown>>;
+}
+
+/** Has every cell read. */
+export async function takeSnapshot(client: ServiceClient, given: Omit<SnapshotArguments, 'json' | 'out'>): Promise<Taken> {
   const { device, reads = '1', averages = '4', temperature, sinceLastPulse } = given;
   const conditions = {
     ...(temperature !== undefined && { temperatureCelsius: numberOption('temperature', temperature, -273, 400) }),
@@ -118,7 +125,7 @@ export async function takeSnapshot(client: ServiceClient, given: Omit<SnapshotAr
     reads: numberOption('reads', reads, 1, keptReadsMaximum, true), averages: numberOption('averages', averages, 1, 1024, true), conditions,
     ...(device !== undefined && { device }),
   });
-  const { summary } = (await client.ended(job.id)) as unknown as { summary: Record<string, unknown> };
+  const { summary } = (await client.ended(job.id)) as unknown as Pick<Taken, 'summary'>;
   return { digest: String(summary['digest']), summary };
 }
 
@@ -131,7 +138,7 @@ async function snapshot(given: SnapshotArguments, console: Console): Promise<num
   });
   if (given.json) console.out(`${JSON.stringify(summary)}\n`);
   else {
-    const figures = Object.entries(summary).filter(([, value]) => typeof value === 'number' || typeof value === 'string').map(([name, value]) => [name, String(value)]);
+    const figures = Object.entries(summary).filter(([, value]) => ['number', 'string'].includes(typeof value)).map(([name, value]) => [name, String(value)]);
     console.out(table(['figure', 'value'], figures));
   }
   return exitDone;
@@ -144,7 +151,8 @@ export function addChip(program: Command, withOptions: (command: Command) => Com
     .argument('[chip]', 'chip to show')
     .option('--json', 'as JSON', false)
     .action(async (id: string | undefined, given: ListArguments) => done(await show(id, given, console)));
-  const editing = withOptions(chip.command('edit').description('write fields of a passport; an empty text takes one away')).argument('<chip>', 'chip that it is of');
+  const editing = withOptions(chip.command('edit').description('write fields of a passport; an empty text takes one away'))
+    .argument('<chip>', 'chip that it is of');
   for (const [name, means] of Object.entries(passportOptions)) editing.option(`--${optionOf(name)} <text>`, means);
   editing.option('--json', 'as JSON', false)
     .action(async (id: string, given: PassportFields & ListArguments) => done(await edit(id, given, console)));

@@ -9,7 +9,8 @@ import { fileBytesMaximum } from '../snapshot/import.js';
 export function readInput(path: string): Uint8Array {
   const status = statSync(path, { throwIfNoEntry: false });
   if (!status?.isFile()) throw new MacroError('INPUT_NOT_FOUND', `${path} is no file`, { field: path });
-  if (status.size > fileBytesMaximum) throw new MacroError('REQUEST_TOO_LARGE', `${path} has ${status.size} bytes, the limit is ${fileBytesMaximum}`, { field: path });
+  const { size } = status;
+  if (size > fileBytesMaximum) throw new MacroError('REQUEST_TOO_LARGE', `${path} has ${size} bytes, the limit is ${fileBytesMaximum}`, { field: path });
   return new Uint8Array(readFileSync(path));
 }
 

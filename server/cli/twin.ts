@@ -4,12 +4,14 @@ import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
+import { readNpyArray } from '../network/npy.js';
 import { topCode } from '../network/snapshot.js';
 import { parseUnit } from '../snapshot/conductance-unit.js';
 import { importSnapshot } from '../snapshot/import.js';
 import { writeNpz } from '../snapshot/npz.js';
+import { asSnapshot } from '../snapshot/refusal.js';
 import { cellCount, cellFlag, keptReadsMaximum, newSnapshot, type Snapshot } from '../snapshot/snapshot.js';
-import { type Estimate } from '../twin/moments.js';
+import type { Estimate } from '../twin/moments.js';
 import { fitTwin, type TwinFit, usualFormedMicrosiemens } from '../twin/fit.js';
 import { matchOf, type TwinMatch } from '../twin/match.js';
 import { readRepeatedReads, type RepeatedReads, readsOfSnapshot } from '../twin/repeated-reads.js';
@@ -45,10 +47,15 @@ interface Source {
 const profileFile = 'profile.json';
 const mapFile = 'chip.npz';
 
+/** What a retention has kept as its times. */
+const readTimes = (path: string) => asSnapshot(() => readNpyArray(readInput(path), basename(path), 'f8').data);
+
 function secondsOf(given: FitArguments): readonly number[] | undefined {
   if (given.seconds === undefined) return undefined;
   const before = given.sinceLastPulse === undefined ? 0 : numberOption('since-last-pulse', given.sinceLastPulse, 0, 1e10);
-  return given.seconds.split(',').map((text) => before + numberOption('seconds', text, 0, 1e10));
+  const { seconds } = given;
+  const written = seconds.endsWith('.npy') ? Array.from(readTimes(seconds), String) : seconds.split(',');
+  return written.map((text) => before + numberOption('seconds', text, 0, 1e10));
 }
 
 async function fileSource(path: string, map: Snapshot | undefined, given: FitArguments): Promise<Source> {
@@ -85,7 +92,9 @@ async function sourceOf(given: FitArguments, console: Console): Promise<Source> 
 
 /** Cells that are read, one after the other, at the beginning of an array whose other cells are pristine. */
 function mapOfReads({ reads, cells, codes, cellUnitNanosiemens, unformed }: RepeatedReads): Snapshot {
-  if (cells > cellCount) throw new MacroError('BAD_SNAPSHOT', `the reads are of ${cells} cells, a chip has ${cellCount}; use --no-rehearsal`, { field: 'reads' });
+  if (cells > cellCount) {
+    throw new MacroError('BAD_SNAPSHOT', `the reads are of ${cells} cells, a chip has ${cellCount}; use --no-rehearsal`, { field: 'reads' });
+  }
   const means = new Uint16Array(cellCount);
   for (let cell = 0; cell < cells; cell += 1) {
     let sum = 0;
@@ -149,9 +158,9 @@ function describe({ estimates, counts, remarks }: TwinFit, rehearsal: Rehearsal 
     table(['field', 'estimate', '95 % from', 'to'], figures),
   ];
   if (rehearsal !== undefined) {
-    const rows = ([['the same cells', rehearsal.cells], ['another chip of the profile', rehearsal.law]] as const).map(([name, match]) => [
-      name, digits(match.correlation), digits(match.conductances.distance), digits(match.deviations.distance), digits(match.beyondFourSigma.source), digits(match.beyondFourSigma.twin),
-    ]);
+    const twins = [['the same cells', rehearsal.cells], ['another chip of the profile', rehearsal.law]] as const;
+    const rows = twins.map(([name, { correlation, conductances, deviations, beyondFourSigma: { source, twin } }]) =>
+      [name, ...[correlation, conductances.distance, deviations.distance, source, twin].map(digits)]);
     parts.push(table(['twin', 'correlation', 'KS of conductances', 'KS of deviations', 'beyond 4σ here', 'and there'], rows));
   }
   parts.push(remarks.map((remark) => `note: ${remark}\n`).join(''));
@@ -181,7 +190,7 @@ export function addTwin(program: Command, withOptions: (command: Command) => Com
     .option('--snapshot <file>', 'map of the chip: where the twin starts, and which cells were never formed')
     .option('--unit <unit>', 'what the numbers of a matrix are: S, mS, uS, nS or codes')
     .option('--cell-unit <nanosiemens>', 'one step of a cell code (default: 4)')
-    .option('--seconds <list>', 'when each read of a matrix was made, as 0,1,10: for drift')
+    .option('--seconds <list>', 'when each read of a matrix was made, as 0,1,10 or a .npy file: for drift')
     .option('--since-last-pulse <seconds>', 'how long before the first read the cells were last pulsed')
     .option('--transposed', 'rows of a matrix are cells, columns are reads')
     .option('--formed-above <microsiemens>', 'cells that conduct less were never formed', String(usualFormedMicrosiemens))

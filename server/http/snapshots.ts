@@ -39,7 +39,7 @@ export function snapshotRoutes(app: App, { objects, chips }: ServiceParts): void
   const upload = {
     tags: ['chips'],
     summary: 'Store a snapshot, or import a map of conductances',
-    description: `${bitLineCount} bit lines by ${sourceLineCount} source lines. The same codes have the same id. Without name and chip: bare codes in a .npy file.`,
+    description: `${bitLineCount} bit lines by ${sourceLineCount} source lines; the same codes have the same id. Without name and chip: bare codes as .npy.`,
     consumes: ['application/octet-stream'],
     querystring: importQuery,
     response: { 201: snapshotSchema, ...problems },

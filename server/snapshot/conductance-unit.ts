@@ -20,7 +20,8 @@ export function parseUnit(text: string | undefined): ConductanceUnit | undefined
  */
 export function codesOf(matrix: Matrix, unit: ConductanceUnit | undefined, cellUnitNanosiemens: number, file: string): Uint16Array {
   const { values, columns, isCodes } = matrix;
-  const chosen = unit ?? (isCodes ? 'codes' : refuseSnapshot(file, `does not say in what its numbers are; state one of ${conductanceUnits.join(', ')}`, { field: 'unit' }));
+  const chosen = unit ?? (isCodes ? 'codes' : undefined);
+  if (chosen === undefined) return refuseSnapshot(file, `does not say in what its numbers are; state one of ${conductanceUnits.join(', ')}`, { field: 'unit' });
   const scale = chosen === 'codes' ? 1 : nanosiemensOf[chosen] / cellUnitNanosiemens;
   return Uint16Array.from({ length: values.length }, (_, index) => {
     const value = values[index];

@@ -22,5 +22,6 @@ export type SnapshotFormatName = keyof typeof snapshotFormats;
 export function formatOfFile(file: string): SnapshotFormatName {
   const ending = /\.([a-z0-9]+)$/i.exec(file)?.[1]?.toLowerCase() ?? '';
   if (Object.hasOwn(snapshotFormats, ending)) return ending as SnapshotFormatName;
-  throw new MacroError('BAD_ARGUMENT', `${file}: a snapshot is written as ${Object.keys(snapshotFormats).map((name) => `.${name}`).join(', ')}`, { field: 'out' });
+  const endings = Object.keys(snapshotFormats).map((name) => `.${name}`);
+  throw new MacroError('BAD_ARGUMENT', `${file}: a snapshot is written as ${endings.join(', ')}`, { field: 'out' });
 }

@@ -13,7 +13,8 @@ const chunkLines = 64;
 const place = '/snapshot.h5';
 const sections = ['chip', 'conditions', 'provenance'] as const;
 const units: Readonly<Record<string, string>> = {
-  readVoltageMillivolts: 'mV', wordLineBiasMillivolts: 'mV', settlingNanoseconds: 'ns', temperatureCelsius: 'degC', secondsSinceLastPulse: 's', readSeconds: 's',
+  readVoltageMillivolts: 'mV', wordLineBiasMillivolts: 'mV', settlingNanoseconds: 'ns', temperatureCelsius: 'degC',
+  secondsSinceLastPulse: 's', readSeconds: 's',
 };
 
 let loaded: Promise<Loaded> | undefined;
@@ -81,13 +82,20 @@ function sectionOf(group: Group): Record<string, unknown> {
   return fields;
 }
 
-function mapOf<Type extends 'u1' | 'u2'>(file: Hdf5File, name: string, type: Type, label: string, leading?: number): { count: number; data: Uint16Array | Uint8Array } {
+interface Maps {
+  readonly count: number;
+  readonly data: Uint16Array | Uint8Array;
+}
+
+/** @param leading reads that the dataset may hold, where it holds several maps */
+function mapOf(file: Hdf5File, name: string, type: 'u1' | 'u2', label: string, leading?: number): Maps {
   const dataset = file.keys().includes(name) ? (file.get(name) as Dataset) : refuseSnapshot(label, `has no dataset ${name}`, { field: name });
   const { shape, metadata } = dataset;
   const isType = metadata?.type === 0 && !metadata.signed && metadata.size === (type === 'u2' ? 2 : 1);
   if (!isType) refuseSnapshot(label, `: ${name} is no dataset of unsigned integers of ${type === 'u2' ? 16 : 8} bits`, { field: name });
   const wanted = [...(leading === undefined ? [] : [leading]), ...mapShape];
-  const isShape = shape?.length === wanted.length && shape.every((size, axis) => size === wanted[axis] || (axis === 0 && leading !== undefined && size <= leading));
+  const isSize = (size: number, axis: number) => size === wanted[axis] || (axis === 0 && leading !== undefined && size <= leading);
+  const isShape = shape?.length === wanted.length && shape.every(isSize);
   if (!isShape) refuseSnapshot(label, `: ${name} has the shape (${shape?.join(', ')}), expected (${wanted.join(', ')})`, { field: name });
   return { count: leading === undefined ? 1 : (shape?.[0] ?? 0), data: dataset.value as Uint16Array };
 }

@@ -34,7 +34,9 @@ function npyMatrix(bytes: Uint8Array, file: string): Matrix {
   const { data, shape, dtype, fortranOrder } = array;
   const kind = types[dtype] ?? refuseSnapshot(file, `holds type ${dtype}, expected u2 codes or floats`);
   if (fortranOrder) refuseSnapshot(file, 'is in Fortran order, expected C order');
-  if (shape.length !== 2 && shape.length !== 3) refuseSnapshot(file, `has the shape (${shape.join(', ')}), expected (512, 512), (reads, cells) or (reads, 512, 512)`);
+  if (shape.length !== 2 && shape.length !== 3) {
+    refuseSnapshot(file, `has the shape (${shape.join(', ')}), expected (512, 512), (reads, cells) or (reads, 512, 512)`);
+  }
   const [rows, ...rest] = shape;
   const columns = rest.reduce((product, size) => product * size, 1);
   if (!shape.every((size) => Number.isInteger(size) && size >= 0)) refuseSnapshot(file, `states the shape (${shape.join(', ')})`);
@@ -67,7 +69,8 @@ function csvMatrix(bytes: Uint8Array, file: string): Matrix {
 function worksheetMatrix(bytes: Uint8Array, file: string): Matrix {
   const cells = [...readWorksheet(bytes, file)];
   const texts = cells.filter(({ value }) => value === undefined);
-  const headings = cells.length > 0 && texts.length > 0 && texts.every(({ row }) => row === 0) && cells.every(({ row, value }) => row > 0 || value === undefined) ? 1 : 0;
+  const isHeading = texts.length > 0 && texts.every(({ row }) => row === 0) && cells.every(({ row, value }) => row > 0 || value === undefined);
+  const headings = isHeading ? 1 : 0;
   const numbers = cells.filter(({ row }) => row >= headings);
   const rows = numbers.reduce((last, { row }) => Math.max(last, row + 1), 0) - headings;
   const columns = numbers.reduce((last, { column }) => Math.max(last, column + 1), 0);

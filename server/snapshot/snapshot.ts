@@ -63,7 +63,9 @@ export function snapshotOf(header: unknown, codes: Uint16Array, flags: Uint8Arra
 }
 
 /** What the codes themselves tell of cells. @param formedMicrosiemens a cell that conducts less was never formed, unless `isFormed` knows better */
-export function flagsOf(codes: Uint16Array, formedMicrosiemens: number, cellUnitNanosiemens: number, isFormed: (cell: number) => boolean = () => false): Uint8Array {
+export function flagsOf(
+  codes: Uint16Array, formedMicrosiemens: number, cellUnitNanosiemens: number, isFormed: (cell: number) => boolean = () => false,
+): Uint8Array {
   const formedCode = (formedMicrosiemens * 1000) / cellUnitNanosiemens;
   return Uint8Array.from(codes, (code, cell) => {
     if (code >= topCode) return cellFlag.saturated;
@@ -83,10 +85,14 @@ export function meanCodes(reads: readonly Uint16Array[]): Uint16Array {
   });
 }
 
-/** A snapshot of codes that were just read or imported: flags and digest follow from the codes. */
-export function newSnapshot(
-  parts: Pick<Snapshot, 'chip' | 'cellUnitNanosiemens' | 'codes' | 'flags' | 'conditions'> & { provenance: Omit<Provenance, 'digest'>; reads?: readonly Uint16Array[] },
-): Snapshot {
+/** What a new snapshot is made of. */
+export interface SnapshotParts extends Omit<Snapshot, 'provenance' | 'reads'> {
+  readonly provenance: Omit<Provenance, 'digest'>;
+  readonly reads?: readonly Uint16Array[];
+}
+
+/** A snapshot of codes that were just read or imported: its digest follows from the codes. */
+export function newSnapshot(parts: SnapshotParts): Snapshot {
   const provenance = { ...parts.provenance, digest: snapshotDigest(parts.codes) };
   const { chip, cellUnitNanosiemens, codes, flags, conditions, reads = [] } = parts;
   return snapshotOf({ format: snapshotFormat, chip, cellUnitNanosiemens, conditions, provenance }, codes, flags, reads, 'the snapshot');

@@ -79,7 +79,8 @@ export class ChipStore {
       }
       this.database.prepare('INSERT OR IGNORE INTO chip (id, passport) VALUES (?, ?)').run(chip.chipId, JSON.stringify(chip));
       const insert = 'INSERT INTO snapshot (digest, chip, header, flags, reads, read_count) VALUES (?, ?, ?, ?, ?, ?)';
-      const replace = 'ON CONFLICT (digest) DO UPDATE SET header = excluded.header, flags = excluded.flags, reads = excluded.reads, read_count = excluded.read_count';
+      const columns = ['header', 'flags', 'reads', 'read_count'].map((column) => `${column} = excluded.${column}`);
+      const replace = `ON CONFLICT (digest) DO UPDATE SET ${columns.join(', ')}`;
       this.database.prepare(`${insert} ${replace}`).run(digest, chip.chipId, JSON.stringify(headerOf(snapshot)), flagsObject, readsObject, reads.length);
     });
   }

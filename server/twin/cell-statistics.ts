@@ -70,9 +70,8 @@ function statisticsOf(cell: number, values: Float64Array, reads: RepeatedReads, 
   const meanVariance = variance / values.length;
   const telegraph = test.cellOf(steady, step);
   const loss = line && { perDecade: -line.slope / line.intercept, variance: variance / (line.intercept ** 2 * line.slopeSquares) };
-  return {
-    cell, mean, meanVariance, relativeVariance: (reads.averages * variance) / (mean * mean - meanVariance), ...(loss && { loss }), ...(telegraph && { telegraph }),
-  };
+  const relativeVariance = (reads.averages * variance) / (mean * mean - meanVariance);
+  return { cell, mean, meanVariance, relativeVariance, ...(loss && { loss }), ...(telegraph && { telegraph }) };
 }
 
 /** @param formedMicrosiemens a cell that conducts less was never formed, where the reads do not know it themselves */

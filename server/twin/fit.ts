@@ -45,7 +45,8 @@ function noiseOf(cells: readonly CellStatistics[]): Estimate {
 
 /**
  * How much cells differ in their noise. The scale |1 + c·z| / √(1 + c²) of a cell (MODEL.md) makes E[v²] / E[v]² of the true variances
- * κ = (1 + 6k + 3k²) / (1 + k)² with k = c²; that of the estimated ones is κ · (1 + 2/freedom), the spread that chi-square itself has. Solved: (1 + k)² = 2 / (3 − κ).
+ * κ = (1 + 6k + 3k²) / (1 + k)² with k = c²; that of the estimated ones is κ · (1 + 2/freedom), the spread that chi-square itself has. Solved:
+ * (1 + k)² = 2 / (3 − κ).
  */
 function spreadOf(cells: readonly CellStatistics[], freedom: number): Estimate {
   const variances = Float64Array.from(cells, ({ relativeVariance }) => relativeVariance);
@@ -105,22 +106,26 @@ function telegraphOf({ formed }: SortedCells, { reads, secondsSinceLastPulse }: 
   const jumping = formed.filter(({ telegraph }) => telegraph !== undefined);
   // So few may be steady cells that the test took for others.
   const expected = formed.length / steadyCells;
-  if (jumping.length <= expected + 3 * Math.sqrt(expected)) return { telegraphCellFraction: { ...fractionOf(jumping.length, formed.length), value: 0, low: 0 } };
-  const fraction = { telegraphCellFraction: fractionOf(jumping.length, formed.length) };
+  const telegraphCellFraction = fractionOf(jumping.length, formed.length);
+  if (jumping.length <= expected + 3 * Math.sqrt(expected)) return { telegraphCellFraction: { ...telegraphCellFraction, value: 0, low: 0 } };
   const amplitudes = Float64Array.from(jumping, ({ telegraph }) => (telegraph === undefined ? 0 : 1 - telegraph.lower / telegraph.upper)).sort();
   const margin = 1 / Math.sqrt(jumping.length);
   const amplitude = { value: quantileOf(amplitudes, 0.5), low: quantileOf(amplitudes, 0.5 - margin), high: quantileOf(amplitudes, 0.5 + margin) };
-  return { ...fraction, telegraphAmplitudeFraction: amplitude, ...dwellOf(jumping, secondsSinceLastPulse) };
+  return { telegraphCellFraction, telegraphAmplitudeFraction: amplitude, ...dwellOf(jumping, secondsSinceLastPulse) };
 }
 
 function remarksOn({ formed, saturated, constant }: SortedCells, reads: RepeatedReads, estimates: Estimates): string[] {
   const remarks: string[] = [];
-  if (formed.length < cellsMinimum) remarks.push(`only ${formed.length} formed cells with noise, ${cellsMinimum} are needed for noise and conductances: those are not fitted`);
+  if (formed.length < cellsMinimum) remarks.push(`only ${formed.length} formed cells: noise and conductances need ${cellsMinimum} and are not fitted`);
   if (reads.reads < telegraphReadsMinimum) remarks.push(`telegraph noise needs ${telegraphReadsMinimum} reads, there are ${reads.reads}`);
   else remarks.push('telegraph cells that kept one level all the while are not seen: their fraction is at least the figure');
-  if (estimates.driftMeanFractionPerDecade === undefined) remarks.push('drift is not fitted: it needs the time since the last pulse of each read, over half a decade or more');
-  if (saturated.length > 0) remarks.push(`${saturated.length} saturated cells: a profile has no field for them, a twin that starts from the snapshot keeps them`);
-  if (constant.length > constantShare * formed.length) remarks.push(`${constant.length} of ${formed.length} formed cells read the same every time: are they read at all?`);
+  if (estimates.driftMeanFractionPerDecade === undefined) {
+    remarks.push('drift is not fitted: it needs the time since the last pulse of each read, over half a decade or more');
+  }
+  if (saturated.length > 0) remarks.push(`${saturated.length} saturated cells: no field of a profile makes them, a twin that starts from the map has them`);
+  if (constant.length > constantShare * formed.length) {
+    remarks.push(`${constant.length} of ${formed.length} formed cells read the same every time: are they read at all?`);
+  }
   for (const [field, { value }] of Object.entries(estimates) as [FittedField, Estimate][]) {
     const [minimum, maximum] = fieldRanges[field];
     if (value < minimum || value > maximum) remarks.push(`${field} is ${value.toPrecision(3)}, a profile holds ${minimum} to ${maximum}: the nearest is used`);

@@ -42,7 +42,8 @@ function bestSplit(reads: Float64Array): Split {
   }
   const total = squares - (sum * sum) / length;
   return {
-    within: Math.max(0, squares - best), total, lower: belowAtCut / cut, upper: (sum - belowAtCut) / (length - cut), atLower: cut, highestOfLower: sorted[cut - 1],
+    within: Math.max(0, squares - best), total, lower: belowAtCut / cut, upper: (sum - belowAtCut) / (length - cut), atLower: cut,
+    highestOfLower: sorted[cut - 1],
   };
 }
 
