@@ -259,7 +259,8 @@ t.test('a device is read into a snapshot, and cells again and again at log-space
   const taken = await bench.client.submitOperation('/v1/snapshot-takings', { reads: 2, averages: 1, conditions: { temperatureCelsius: 25 } });
   const summary = (await bench.client.ended(taken.id)).summary as unknown as { digest: string; chipId: string };
   const snapshot = await importSnapshot(await bench.client.snapshotFile(summary.digest, 'npz'), 'chip.npz');
-  t.match(snapshot, { chip: { chipId: board.chip.chipId }, conditions: { averages: 1, temperatureCelsius: 25 }, provenance: { profile: 'lab-half-quiet' } });
+  t.match(snapshot, { chip: { chipId: board.chip.chipId }, conditions: { averages: 1, temperatureCelsius: 25 } });
+  t.match(snapshot.provenance, { profile: 'lab-half-quiet', job: taken.id, deviceAddress: board.address });
   t.ok((snapshot.conditions.readSeconds?.[1] ?? 0) > 5, 'operation time of the second read');
   t.ok(snapshot.flags.every((flag, cell) => (flag !== 0) === (board.chip.codes[cell] === 0)), 'unformed cells are flagged');
   const region = { firstBitLine: 2, bitLines: 2, firstSourceLine: 0, sourceLines: 64 };
@@ -282,11 +283,12 @@ t.test('the command line takes, edits, exports and imports, and a twin starts fr
     return { code: await main(argv, console), out: console.stdout(), error: console.stderr() };
   };
   const path = join(folder, 'chip.npz');
-  const taken = await run('chip', 'snapshot', '--local', 'sim:lab?seed=3', '--reads', '3', '--averages', '1', '--out', path, '--json');
+  const taken = await run('chip', 'snapshot', '--local', 'sim:lab?seed=3', '--reads', '3', '--averages', '1', '--read-voltage', '100', '--out', path, '--json');
   t.equal(taken.code, 0, taken.error);
   const { digest } = JSON.parse(taken.out);
   const source = await importSnapshot(new Uint8Array(readFileSync(path)), path);
   t.equal(source.provenance.digest, digest);
+  t.equal(source.conditions.readVoltageMillivolts, 100);
   const again = join(folder, 'again.h5');
   const twin = await run('chip', 'snapshot', '--local', `sim:ideal?snapshot=${encodeURIComponent(path)}`, '--averages', '1', '--out', again, '--json');
   t.equal(twin.code, 0, twin.error);

@@ -70,6 +70,7 @@ export function arrayJob(operation: Operation<unknown>, sources: ArraySources): 
       const objects: Record<string, string> = {};
       let rows = 0;
       const summary = await operation.run(array, parameters, {
+        id: job.id,
         keep: (name, bytes) => { objects[name] = sources.keep(bytes); },
         row: (row) => { context.result(rows, row); rows += 1; },
         checkpoint: (name, data) => context.checkpoint(name, data),

@@ -3,7 +3,7 @@ import { wholeArray } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
 import { integerFrom, strict, textUpTo } from '../network/network.js';
 import { topCode } from '../network/snapshot.js';
-import { conditionsSchema, type ReadConditions } from '../snapshot/header.js';
+import { conditionsSchema, type Provenance, type ReadConditions } from '../snapshot/header.js';
 import { cellFlag, flagsOf, keptReadsMaximum, meanCodes, newSnapshot, type Snapshot } from '../snapshot/snapshot.js';
 import type { MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';
@@ -41,7 +41,7 @@ export interface SnapshotSources {
 const usualAverages = 4;
 
 /** Reads a whole chip several times, and says all that is known of how. */
-export async function takeSnapshot(array: MeteredArray, asked: SnapshotParameters, takenAt: string | undefined): Promise<Snapshot> {
+export async function takeSnapshot(array: MeteredArray, asked: SnapshotParameters, provenance: Omit<Provenance, 'digest'>): Promise<Snapshot> {
   const { chipId, firmwareVersion, profile } = array.identity;
   const reads: Uint16Array[] = [];
   const readSeconds: number[] = [];
@@ -61,9 +61,7 @@ export async function takeSnapshot(array: MeteredArray, asked: SnapshotParameter
     chip: { chipId, ...(asked.notes !== undefined && { notes: asked.notes }) },
     cellUnitNanosiemens: array.cellUnitNanosiemens, codes, flags, reads: reads.length > 1 ? reads : [],
     conditions: { ...asked.conditions, averages: asked.averages, ...(reads.length > 1 && { readSeconds }) },
-    provenance: {
-      ...(firmwareVersion !== '' && { firmwareVersion }), ...(profile !== '' && { profile }), ...(takenAt !== undefined && { takenAt }),
-    },
+    provenance: { deviceAddress: array.device.name, ...(firmwareVersion !== '' && { firmwareVersion }), ...(profile !== '' && { profile }), ...provenance },
   });
 }
 
@@ -82,7 +80,8 @@ export function snapshotOperation({ keepSnapshot, now }: SnapshotSources): Opera
       return planOf('snapshot', array, whole, repeats, wholeArray.bitLines * wholeArray.sourceLines, [], { reads });
     },
     async run(array, parameters, job) {
-      const snapshot = await takeSnapshot(array, parameters, now?.());
+      const takenAt = now?.();
+      const snapshot = await takeSnapshot(array, parameters, { job: job.id, ...(takenAt !== undefined && { takenAt }) });
       const { codes, flags, provenance } = snapshot;
       job.keep('snapshot', new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength));
       keepSnapshot?.(snapshot);

@@ -29,6 +29,8 @@ export interface SnapshotArguments extends ServiceChoice {
   readonly device?: string;
   readonly reads?: string;
   readonly averages?: string;
+  readonly readVoltage?: string;
+  readonly wordLineBias?: string;
   readonly temperature?: string;
   readonly sinceLastPulse?: string;
   readonly out?: string;
@@ -116,8 +118,10 @@ interface Taken {
 
 /** Has every cell read. */
 export async function takeSnapshot(client: ServiceClient, given: Omit<SnapshotArguments, 'json' | 'out'>): Promise<Taken> {
-  const { device, reads = '1', averages = '4', temperature, sinceLastPulse } = given;
+  const { device, reads = '1', averages = '4', readVoltage, wordLineBias, temperature, sinceLastPulse } = given;
   const conditions = {
+    ...(readVoltage !== undefined && { readVoltageMillivolts: numberOption('read-voltage', readVoltage, 0, 5000) }),
+    ...(wordLineBias !== undefined && { wordLineBiasMillivolts: numberOption('word-line-bias', wordLineBias, 0, 10_000) }),
     ...(temperature !== undefined && { temperatureCelsius: numberOption('temperature', temperature, -273, 400) }),
     ...(sinceLastPulse !== undefined && { secondsSinceLastPulse: numberOption('since-last-pulse', sinceLastPulse, 0, 1e10) }),
   };
@@ -172,6 +176,8 @@ export function addChip(program: Command, withOptions: (command: Command) => Com
     .option('--device <id>', 'device of the service, where it has several')
     .option('--reads <count>', 'single reads; more than one are all kept', '1')
     .option('--averages <count>', 'conversions that each read is the mean of', '4')
+    .option('--read-voltage <millivolts>', 'on the bit lines, where it is known')
+    .option('--word-line-bias <millivolts>', 'on the gates, where it is known')
     .option('--temperature <celsius>', 'of the chip, where it is known')
     .option('--since-last-pulse <seconds>', 'since the cells were last pulsed, where it is known')
     .option('--out <file>', 'write it as well; ends in .npz, .h5 or .csv')
