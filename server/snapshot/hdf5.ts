@@ -1,4 +1,5 @@
 import type { Dataset, File as Hdf5File, Group } from 'h5wasm';
+import { endsInTime } from './hdf5-probe.js';
 import { headerOf, keptReadsMaximum, cellCount, mapShape, type Snapshot, snapshotOf } from './snapshot.js';
 import { type SnapshotHeader, snapshotFormat } from './header.js';
 import { problemOf, refuseSnapshot } from './refusal.js';
@@ -120,6 +121,7 @@ function snapshotIn(file: Hdf5File, label: string): Snapshot {
 
 /** @throws MacroError BAD_SNAPSHOT naming the file, and the dataset or attribute */
 export async function readHdf5(bytes: Uint8Array, label: string): Promise<Snapshot> {
+  if (!(await endsInTime(bytes, cellCount * keptReadsMaximum))) return refuseSnapshot(label, 'is damaged: the HDF5 library does not come to an end with it');
   const { library, memory } = await load();
   memory.writeFile(place, bytes);
   let file: Hdf5File | undefined;
