@@ -34,6 +34,7 @@ export const errorTable = {
   BAD_SNAPSHOT: entry('usage', 400, 'Mend what the message names; the formats of snapshots and maps are in docs/snapshot.md'),
   SNAPSHOT_UNKNOWN: entry('usage', 404, 'List snapshots with GET /v1/chips/CHIP/snapshots, or import one'),
   CHIP_UNKNOWN: entry('usage', 404, 'List chips with GET /v1/chips, or write a passport'),
+  DATASET_UNKNOWN: entry('usage', 404, 'List datasets with GET /v1/datasets, or upload the recordings'),
   MODEL_UNKNOWN: entry('usage', 404, 'List models with GET /v1/models, or upload the bundle'),
   JOB_UNKNOWN: entry('usage', 404, 'List jobs with GET /v1/jobs'),
   DEVICE_UNKNOWN: entry('usage', 404, 'List devices with GET /v1/devices'),

@@ -3,12 +3,13 @@ import { MacroError } from '../../proto/error.js';
 import type { BrokenLimit, PulseNumbers } from '../array/planned-pulses.js';
 import type { Plan } from '../array/plan.js';
 import type { Check } from '../array/self-test.js';
+import { findRecordings } from '../dataset/nmnist.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
 import { readNpyArray } from '../network/npy.js';
 import { formatOfFile } from '../snapshot/format.js';
 import type { JobView, ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed, table } from './console.js';
-import { checkOutput, readInput, writeOutput } from './input-file.js';
+import { checkOutput, readInput, readRecording, writeOutput } from './input-file.js';
 import { ProgressLine } from './progress.js';
 import { type ServiceChoice, withService } from './service-choice.js';
 
@@ -230,17 +231,20 @@ export interface ApplyMaskArguments extends ArrayArguments {
   readonly residualLimit?: string;
   readonly tolerance?: string;
   readonly snapshot?: string;
+  readonly input?: readonly string[];
+  readonly split?: string;
 }
 
 /** `prime apply-mask`: RESETs what the mask of a bundle prunes and still conducts. */
 export async function applyMask(args: ApplyMaskArguments, console: Console): Promise<number> {
   const files = filesOfBundle(readBundle(args.model));
-  const { regrow, residualLimit, tolerance, snapshot } = args;
+  const { regrow, residualLimit, tolerance, snapshot, input, split } = args;
+  const recordings = input === undefined ? undefined : findRecordings(input).map(readRecording);
   const map = snapshot === undefined ? undefined : readInput(snapshot);
-  const fields = { regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance) };
+  const fields = { regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance), split };
   return run({ path: '/v1/mask-applications', fields }, args, console, async (client) => {
     if (map !== undefined) await client.uploadSnapshot(map);
-    return { model: await client.uploadModel(files) };
+    return { model: await client.uploadModel(files), ...(recordings !== undefined && { dataset: await client.uploadDataset(recordings) }) };
   });
 }
 

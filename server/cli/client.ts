@@ -6,7 +6,7 @@ import { errorOf } from '../http/problem.js';
 import type { wearSchema } from '../http/schemas.js';
 import type { GivenOptions } from '../inference/options.js';
 import type { InferenceRow, Summary } from '../inference/result.js';
-import type { SentRecording } from '../inference/recording-pack.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
 import type { ChipPassport } from '../snapshot/header.js';
 import type { SnapshotEntry } from '../store/chips.js';
 
@@ -36,6 +36,12 @@ const endedStates = new Set(['SUCCEEDED', 'FAILED', 'STOPPED', 'INTERRUPTED']);
 const restMilliseconds = 200;
 
 /** The HTTP API as verbs. Every refusal comes as the MacroError that the service sent. */
+function recordingsForm(recordings: readonly SentRecording[]): FormData {
+  const form = new FormData();
+  for (const { input, bytes } of recordings) form.append('recording', new Blob([bytes as Uint8Array<ArrayBuffer>]), input);
+  return form;
+}
+
 export class ServiceClient {
   readonly #base: string;
   readonly #headers: Record<string, string>;
@@ -72,15 +78,18 @@ export class ServiceClient {
     return (await this.#json<{ id: string }>('/v1/models', { method: 'POST', body: form })).id;
   }
 
+  /** Stores recordings. Returns their id, the same for the same recordings. */
+  async uploadDataset(recordings: readonly SentRecording[]): Promise<string> {
+    return (await this.#json<{ id: string }>('/v1/datasets', { method: 'POST', body: recordingsForm(recordings) })).id;
+  }
+
   /** Submits recordings as one job. */
   async submitInference(
     model: string, recordings: readonly SentRecording[], options: GivenOptions & { readonly device?: string },
   ): Promise<JobView> {
     const query = new URLSearchParams({ model });
     for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
-    const form = new FormData();
-    for (const { input, bytes } of recordings) form.append('recording', new Blob([bytes as Uint8Array<ArrayBuffer>]), input);
-    return (await this.#json<{ job: JobView }>(`/v1/inferences?${query}`, { method: 'POST', body: form })).job;
+    return (await this.#json<{ job: JobView }>(`/v1/inferences?${query}`, { method: 'POST', body: recordingsForm(recordings) })).job;
   }
 
   /** What an operation on an array would do. @param path of its collection */

@@ -1,14 +1,14 @@
-import { readFileSync, statSync } from 'node:fs';
-import { MacroError } from '../../proto/error.js';
+import type { MacroError } from '../../proto/error.js';
 import { binEvents } from '../dataset/frames.js';
 import { findRecordings, type RecordingFile } from '../dataset/nmnist.js';
-import { checkRecordingSize, parseRecording } from '../dataset/recording.js';
+import { parseRecording } from '../dataset/recording.js';
 import { inferenceOptions } from '../inference/options.js';
-import type { SentRecording } from '../inference/recording-pack.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
 import { type Decision, decisionOf, type InferenceRow, type Summary, saturationWarningFraction } from '../inference/result.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
 import type { ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed, table } from './console.js';
+import { readRecording } from './input-file.js';
 import { ProgressLine } from './progress.js';
 import { type ServiceChoice, withService } from './service-choice.js';
 
@@ -33,13 +33,11 @@ interface CheckedInput {
 /** Reads a recording and does all that could fail for its own fault, before anything runs. */
 function check(file: RecordingFile, timestepCount: number): CheckedInput {
   try {
-    checkRecordingSize(statSync(file.path).size, file.input);
-    const bytes = new Uint8Array(readFileSync(file.path));
-    binEvents(parseRecording(bytes, file.input, file.label), timestepCount, 'number');
-    return { file, recording: { input: file.input, label: file.label, bytes }, error: undefined };
+    const recording = readRecording(file);
+    binEvents(parseRecording(recording.bytes, file.input, file.label), timestepCount, 'number');
+    return { file, recording, error: undefined };
   } catch (error) {
-    const unreadable = () => new MacroError('INPUT_NOT_FOUND', `${file.path} cannot be read`, { field: file.input, cause: error });
-    return { file, recording: undefined, error: error instanceof MacroError ? error : unreadable() };
+    return { file, recording: undefined, error: error as MacroError };
   }
 }
 
@@ -112,11 +110,15 @@ async function runJob(
   });
   const lines = new OrderedLines(inputs, print);
   const progress = new ProgressLine(console, good.length);
+  let common: readonly string[] | undefined;
   for await (const row of client.results(job.id)) {
     lines.add(row);
+    common = common?.filter((warning) => row.warnings.includes(warning)) ?? row.warnings;
     progress.step();
   }
   progress.end();
+  // What makes all of them doubtful; saturated layers of single recordings are summed up below.
+  for (const warning of common ?? []) if (!warning.startsWith('layer ')) console.error(`warning: ${warning}\n`);
   const { summary } = await client.ended(job.id);
   lines.end();
   const failed = inputs.length - good.length;

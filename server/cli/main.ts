@@ -137,6 +137,8 @@ function addArray(program: Command, console: Console, done: Run): void {
     .option('--residual-limit <microsiemens>', 'what a pruned cell may conduct (default: 4)')
     .option('--tolerance <fraction>', 'of values that are programmed again (default: 0.05)')
     .option('--snapshot <file>', 'the map of codes that the bundle was made on, .npy')
+    .option('--input <path...>', 'labelled recordings, on which the accuracy before and after is predicted')
+    .option('--split <rule>', 'how their events are shared out over timesteps: number or time (default: number)')
     .action(async (given: ApplyMaskArguments) => done(await applyMask(given, console)));
   onArray(program.command('self-test').description('check line, board and array; pulses nothing'))
     .action(async (given: ArrayArguments) => done(await selfTest(given, console)));

@@ -7,7 +7,7 @@ import { maximumRecordingBytes, parseRecording } from '../dataset/recording.js';
 import { type InferenceParameters, inferenceKind } from '../inference/job.js';
 import { inferenceOptions } from '../inference/options.js';
 import type { InferenceRow } from '../inference/result.js';
-import { maximumRecordings, packRecordings, type SentRecording } from '../inference/recording-pack.js';
+import { maximumRecordings, packRecordings, type SentRecording } from '../dataset/recording-pack.js';
 import type { Job } from '../job/state.js';
 import type { Bundle } from '../network/bundle.js';
 import type { App } from './fastify.js';

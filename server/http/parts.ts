@@ -6,8 +6,10 @@ import type { Scheduler } from '../job/scheduler.js';
 import type { JobStore } from '../job/store.js';
 import type { Metrics } from '../metrics.js';
 import type { ChipStore } from '../store/chips.js';
+import type { DatasetStore } from '../store/datasets.js';
 import type { ModelStore } from '../store/models.js';
 import type { ObjectStore } from '../store/objects.js';
+import type { StaleSnapshots } from '../store/stale-snapshots.js';
 import type { JobProgress } from './job-progress.js';
 
 /** What the routes work with. */
@@ -17,6 +19,8 @@ export interface ServiceParts {
   readonly objects: ObjectStore;
   readonly models: ModelStore;
   readonly chips: ChipStore;
+  readonly datasets: DatasetStore;
+  readonly staleSnapshots: StaleSnapshots;
   readonly registry: Registry;
   readonly scheduler: Scheduler;
   readonly bus: EventBus;

@@ -8,7 +8,7 @@ import { problemSchema } from './problem.js';
 export const strict = <Fields extends Record<string, TSchema>>(fields: Fields) => Type.Object(fields, { additionalProperties: false });
 const oneOf = <Choice extends string>(choices: readonly Choice[], description: string) =>
   Type.Union(choices.map((choice) => Type.Literal(choice)), { description });
-const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+export const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 
 export const longestWaitSeconds = 600;
 
@@ -120,6 +120,13 @@ export const deviceSchema = strict({
   capabilities: Type.Array(Type.String()),
 });
 
+/** Why a map of a chip, and the bundles on it, are no longer true of the chip. */
+export const stalenessSchema = strict({
+  job: Type.String({ description: 'the job that gave pairs new conductances' }),
+  since: Type.String(),
+  changedPairs: Type.Integer(),
+});
+
 export const modelSchema = strict({
   id: Type.String({ description: 'SHA-256 of the bundle' }),
   name: Type.String(),
@@ -127,6 +134,7 @@ export const modelSchema = strict({
   layers: Type.Array(strict({ name: Type.String(), weights: Type.Integer(), kept: Type.Integer() })),
   earlyStopThreshold: Type.Number(),
   chipId: nullable(Type.String({ description: 'chip that the bundle was made on' })),
+  stale: nullable(stalenessSchema),
 });
 
 export const telemetryQuery = strict({

@@ -3,6 +3,7 @@ import { packNibbles } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
 import { binEvents, type Frames, type Split } from '../dataset/frames.js';
 import { parseRecording } from '../dataset/recording.js';
+import { type SentRecording, unpackRecordings } from '../dataset/recording-pack.js';
 import { ownerOf } from '../array/job.js';
 import type { WearMeter } from '../array/wear-meter.js';
 import { whenReady } from '../job/ready.js';
@@ -12,8 +13,8 @@ import { type EarlyStop, earlyStopAt } from '../network/compile.js';
 import { runHostStepped, type TimestepResult } from '../network/host-stepped.js';
 import { type AppliedBundle, BundleApplier } from './apply.js';
 import { HostGate } from './gate.js';
+import type { Staleness } from '../store/stale-snapshots.js';
 import type { Execution } from './options.js';
-import { type SentRecording, unpackRecordings } from './recording-pack.js';
 import { type InferenceRow, type LayerTally, saturationWarnings, summarise, type Summary } from './result.js';
 
 export const inferenceKind = 'inference';
@@ -41,6 +42,8 @@ export interface InferenceSources {
   snapshot(digest: string): Uint16Array | undefined;
   model(id: string): Bundle;
   object(sha256: string): Uint8Array;
+  /** Whether the map with this digest is still true of its chip. */
+  staleness(digest: string): Staleness | null;
   /** Rows that the job has already, from an earlier start. */
   rows(jobId: string): Iterable<InferenceRow>;
   /** Called once for each recording that was answered. */
@@ -60,6 +63,12 @@ function chooseExecution(asked: Execution, { capabilities, chipId }: HelloAck): 
   if (can[chosen]) return chosen;
   const needed = chosen === 'device' ? 'RunNetwork' : 'Multiply';
   throw new MacroError('METHOD_UNSUPPORTED', `execution on the ${chosen} needs ${needed}, which ${chipId} does not declare`);
+}
+
+function staleWarnings({ chip }: Bundle, sources: InferenceSources): string[] {
+  const stale = chip === undefined ? null : sources.staleness(chip.snapshotDigest);
+  if (stale === null) return [];
+  return [`the bundle is stale: job ${stale.job} gave ${stale.changedPairs} pairs of its chip new conductances on ${stale.since.slice(0, 10)}`];
 }
 
 /** Adds up what each layer did, timestep by timestep. */
@@ -85,6 +94,7 @@ class InferenceRun {
     private readonly parameters: InferenceParameters,
     private readonly applied: AppliedBundle,
     private readonly execution: 'device' | 'host',
+    private readonly warnings: readonly string[],
   ) {
     this.#earlyStop = parameters.threshold === null ? undefined : earlyStopAt(applied.compiled, parameters.threshold);
   }
@@ -118,7 +128,7 @@ class InferenceRun {
       layers,
       operationNanoseconds: result.operationNanoseconds,
       energyFemtojoules: result.energyFemtojoules,
-      warnings: saturationWarnings(layers),
+      warnings: [...this.warnings, ...saturationWarnings(layers)],
     };
   }
 
@@ -163,7 +173,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       const identity = await whenReady(device, sources.connectTimeoutMilliseconds, context.signal);
       const execution = chooseExecution(parameters.execution, identity);
       const applied = await applier.apply(device, identity, bundle, execution === 'device', { owner: ownerOf(context.job), signal: context.signal });
-      const run = new InferenceRun(context, device, parameters, applied, execution);
+      const run = new InferenceRun(context, device, parameters, applied, execution, staleWarnings(bundle, sources));
       const rows = [...sources.rows(context.job.id)];
       context.progress(rows.length, recordings.length);
       let next = run.prepare(recordings[rows.length]);
