@@ -116,6 +116,11 @@ export class Macro {
     return this.varianceFactor > 0;
   }
 
+  /** To be gone through before an operation asks for many cells, where the resistance of lines counts. @param sourceLines that it will read */
+  preparing(sourceLines: Iterable<number>): Generator<undefined, void> {
+    return this.effective.preparing(sourceLines);
+  }
+
   /** The cells of a tile, copied out of the array and kept until an operation changes it. */
   tile(lines: TileLines): TileCells {
     const { stateName } = this.chip;

@@ -168,7 +168,7 @@ export class WorkQueue {
   private stepped(entry: Entry): () => void {
     try {
       const { done, value } = entry.task.next();
-      if (done !== true) return () => this.events.progress(entry, value);
+      if (done !== true) return () => value && this.events.progress(entry, value);
       return () => {
         this.remove(entry);
         if (value instanceof Refusal) this.events.failed(entry, value.code, value.detail, 'not-applied');

@@ -35,7 +35,7 @@ function rigOf(state: 'formed' | 'pristine', overrides: object = {}, name = 'lab
 
 const put = ({ bulk }: Bench, bytes: Uint8Array) => bulk.put(bytes) ?? new Uint8Array();
 
-interface Ended<Name extends MethodName> { readonly result: MethodResults[Name] | Refusal; readonly progress: CellProgress[] }
+interface Ended<Name extends MethodName> { readonly result: MethodResults[Name] | Refusal; readonly progress: CellProgress[]; readonly steps: number }
 
 /** Runs a method to its end, or so many steps far. */
 function run<Name extends MethodName>(rig: Bench, method: Name, body: MethodRequests[Name], steps = Number.POSITIVE_INFINITY): Ended<Name> {
@@ -44,10 +44,10 @@ function run<Name extends MethodName>(rig: Bench, method: Name, body: MethodRequ
   const progress: CellProgress[] = [];
   for (let step = 0; step < steps; step += 1) {
     const { done, value } = task.next();
-    if (done === true) return { result: value as MethodResults[Name] | Refusal, progress };
-    if (value.cells) progress.push(value.cells);
+    if (done === true) return { result: value as MethodResults[Name] | Refusal, progress, steps: step };
+    if (value?.cells) progress.push(value.cells);
   }
-  return { result: new Refusal('CANCELLED', 'ended at a safe point'), progress };
+  return { result: new Refusal('CANCELLED', 'ended at a safe point'), progress, steps };
 }
 
 function done<Name extends MethodName>(ended: Ended<Name>): MethodResults[Name] {
@@ -230,4 +230,18 @@ t.test('no request gets a pulse past the envelope', async (t) => {
     { numRuns: 60, seed: 4 },
   );
   t.ok(pulses > 100, `${pulses} pulses were inside`);
+});
+
+t.test('where lines resist, what that makes of a source line is worked out one line a step: the board answers between them', async (t) => {
+  const region = { firstBitLine: 3, bitLines: 1, firstSourceLine: 5, sourceLines: 6 };
+  const stepsOf = (lineResistanceOhmsPerCell: number) => {
+    const rig = rigOf('formed', { lineResistanceOhmsPerCell });
+    const targets = new Map([[3 * 512 + 40, 9], [3 * 512 + 41, 9]]);
+    return [
+      run(rig, 'readCells', { region, averages: 1 }), run(rig, 'readCells', { region, averages: 1 }),
+      run(rig, 'programCells', { windowsSha256: put(rig, windowsOf(targets, 0.5)), reset, set, pulsesPerCell: 1, averages: 1 }),
+    ].map(({ steps }) => steps);
+  };
+  const [none, known, program] = stepsOf(0);
+  t.strictSame(stepsOf(1), [none + 6, known, program + 2]);
 });
