@@ -7,8 +7,8 @@ import { decodeSweepPoints } from '../proto/cell-sweep.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
 import type {
-  Arithmetic, ArithmeticResult, CellProgress, CurrentRange, DeviceMessage, EarlyStop, Envelope, HelloAck, MethodName, MethodRequests, MethodResults, MultiplyResult, Program,
-  Pulse, Region, ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
+  Arithmetic, ArithmeticResult, CellProgress, CurrentRange, DeviceMessage, EarlyStop, Envelope, HelloAck, MethodName, MethodRequests, MethodResults,
+  MultiplyResult, Program, Pulse, Region, ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
 } from '../proto/message.js';
 import { policies, streams } from '../proto/message.js';
 import type { Outcome } from '../proto/outcome.js';

@@ -15,12 +15,14 @@ export interface CellCurrent {
 
 /** Ranges of the converters by their numbers, the finest first: that of single cells, that of multiplies. */
 const converterRanges = [1, 0] as const;
+/** Fractional bits of a sum, as of the noise that is added to it. */
+const sumUnit = 256;
 /** Above it a sum is not converted exactly (NUMERICS.md); no range reaches so far. */
-const largestSum = 2 ** 25 - 1;
+const largestSum = (2 ** 25 - 1) * sumUnit;
 
 /**
  * The converters of the board as a meter of the current of one cell under any voltage. Their ranges are of conductance at the read voltage, and so of current:
- * a current is converted as the sum, in cell units, that would flow as much at the read voltage.
+ * a current is converted as the sum, in 1/256 of a cell unit, that would flow as much at the read voltage.
  */
 export class CurrentMeter {
   private readonly deviates = new Int32Array(4);
@@ -51,20 +53,21 @@ export class CurrentMeter {
   read(cell: number, code: number, pulse: Pulse): CellCurrent {
     const { readVoltageMillivolts, cellUnitNanosiemens } = this.chip.profile;
     const ohmicMillivolts = this.conduction.ohmicMillivolts(pulse.amplitudeMillivolts);
-    const flowing = code === topCode ? Number.POSITIVE_INFINITY : Math.round((code * ohmicMillivolts) / readVoltageMillivolts);
-    const limit = Math.round((pulse.complianceMicroamperes * 1e6) / (readVoltageMillivolts * cellUnitNanosiemens));
+    const flowing = code === topCode ? Number.POSITIVE_INFINITY : Math.round((sumUnit * code * ohmicMillivolts) / readVoltageMillivolts);
+    const limit = Math.round((sumUnit * pulse.complianceMicroamperes * 1e6) / (readVoltageMillivolts * cellUnitNanosiemens));
     const sum = Math.min(flowing, limit, largestSum);
-    const sigma = sum === flowing ? this.sigmaOf(cell, sum) : 0;
+    const sigma = sum === flowing ? this.sigmaOf(cell, Math.round(sum / sumUnit)) : 0;
     this.deviates.fill(0);
     if (sigma > 0) this.noise.four(this.chip.operationCount, cell, 0, 0, this.deviates, 0);
     return this.convert(sum, sigma, cell % sourceLineCount);
   }
 
+  /** @param sigma of the noise, in the unit of the sum */
   private convert(sum: number, sigma: number, sourceLine: number): CellCurrent {
     const { minimumCode, maximumCode } = this.converters;
     for (let range = 0; ; range += 1) {
       const { gainQ20, offset } = this.converters.of(converterRanges[range], sourceLine);
-      const code = convert(sum, shiftRounded(sigma * this.deviates[range], 15), gainQ20, offset);
+      const code = convert(0, sum + shiftRounded(sigma * this.deviates[range], 15), gainQ20, offset);
       const isSaturated = code >= maximumCode;
       if (isSaturated && range + 1 < converterRanges.length) continue;
       const nanoamperes = this.nanoamperesOf(Math.min(maximumCode, Math.max(minimumCode, code)), converterRanges[range]);

@@ -121,8 +121,8 @@ function asCsv(rows: readonly ReturnType<typeof rowOf>[]): Uint8Array {
 }
 
 /**
- * The first voltage of a branch at which the cell is on the other side of what counts as conducting, or as limited by the compliance; null where it never is, or
- * was from the start.
+ * The first voltage of a branch at which the cell is on the other side of what counts as conducting, or as limited by the compliance; null where there is
+ * none.
  */
 function switchedMillivolts(points: readonly SweepPoint[], kind: PulseKind, { complianceMicroamperes }: SweepBranch): number | null {
   const sign = kind === 'reset' ? -1 : 1;
@@ -144,8 +144,10 @@ async function runSweep(array: MeteredArray, parameters: IvSweepParameters, job:
   const { bitLine, sourceLine, cycles } = asked;
   const { formingPulses: forming, setPulses: set, resetPulses: reset, points, ranges, finalCode } = result;
   return {
-    chipId: array.identity.chipId, bitLine, sourceLine, cycles, points: points.length, saturatedPoints: points.filter(({ isSaturated }) => isSaturated).length,
-    fullScaleNanoamperes: Math.max(...ranges.map(({ fullScaleNanoamperes }) => fullScaleNanoamperes)), pulses: { forming, set, reset }, mostPulses: mostPulses(plannedSweep(asked)),
+    chipId: array.identity.chipId, bitLine, sourceLine, cycles, points: points.length,
+    saturatedPoints: points.filter(({ isSaturated }) => isSaturated).length,
+    fullScaleNanoamperes: Math.max(...ranges.map(({ fullScaleNanoamperes }) => fullScaleNanoamperes)),
+    pulses: { forming, set, reset }, mostPulses: mostPulses(plannedSweep(asked)),
     ...Object.fromEntries(sweptKinds(asked).map((kind) => [`${kind}SwitchedMillivolts`, switchedMillivolts(points, kind, asked[kind] as SweepBranch)])),
     startMicrosiemens: array.microsiemensOf(codeIn(map, asked)), finalCode, finalMicrosiemens: array.microsiemensOf(finalCode),
     operationSeconds: (result.operationNanoseconds + map.operationNanoseconds) / 1e9, energyNanojoules: result.energyFemtojoules / femtojoulesPerNanojoule,
