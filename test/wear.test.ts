@@ -99,6 +99,7 @@ const number = (limit: number) => fc.oneof(
 const pulse: fc.Arbitrary<Pulse> = fc.record({ amplitudeMillivolts: number(2500), widthNanoseconds: number(1_000_000), complianceMicroamperes: number(200) });
 const staircase = fc.record({ first: pulse, stepMillivolts: number(100), lastMillivolts: number(4000) });
 const branch = fc.record({ lastMillivolts: number(2500), complianceMicroamperes: number(200), countedFromMillivolts: number(400) });
+const forming = fc.record({ lastMillivolts: number(4500), complianceMicroamperes: number(200), countedFromMillivolts: number(2400) });
 const wish = fc.oneof(
   fc.record({ verb: fc.constant('reset' as const), pulse }),
   fc.record({ verb: fc.constant('set' as const), pulse }),
@@ -108,8 +109,8 @@ const wish = fc.oneof(
     pulsesPerCell: number(20), lowest: fc.integer({ min: 0, max: 6000 }),
   }),
   fc.record({
-    verb: fc.constant('sweep' as const), set: fc.option(branch), reset: fc.option(branch), forming: fc.option(branch, { freq: 1 }),
-    stepMillivolts: number(400), dwellNanoseconds: number(1_000_000),
+    verb: fc.constant('sweep' as const), stepMillivolts: number(600), dwellNanoseconds: number(1_000_000),
+    branches: fc.oneof(fc.record({ set: branch }), fc.record({ reset: branch }), fc.record({ set: branch, reset: branch }), fc.record({ forming })),
     cycles: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 3 }) }, fc.constantFrom(0, 101, 1.5)),
   }),
 );
@@ -149,7 +150,7 @@ const resetOf = ({ amplitudeMillivolts, widthNanoseconds }: { amplitudeMillivolt
   ({ amplitudeMillivolts, widthNanoseconds });
 
 /** Of one of the cells. */
-const sweepOf = ({ verb: _, ...asked }: Extract<Wish, { verb: 'sweep' }>): SweepRequest => ({ bitLine: 3, sourceLine: 10, ...asked });
+const sweepOf = ({ verb: _, branches, ...asked }: Extract<Wish, { verb: 'sweep' }>): SweepRequest => ({ bitLine: 3, sourceLine: 10, ...branches, ...asked });
 
 /** Asks the driver itself, past the ledger. */
 function askDevice(device: Device, asked: Wish): Promise<unknown> {
