@@ -3,7 +3,6 @@ import type { Clock, Timer } from '../firmware-protocol/clock.js';
 import { packNibbles } from '../firmware-protocol/numerics/index.js';
 import type { Prng } from '../firmware-protocol/prng.js';
 import type { WireStatistics } from '../firmware-protocol/wire.js';
-import { decodeSweepPoints } from '../proto/cell-sweep.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
 import type {
@@ -23,6 +22,7 @@ import { MemoryRequestLog, type RequestLog } from './request-log.js';
 import { RequestQueue } from './request-queue.js';
 import type { BoardLog } from './session.js';
 import { Subscription, type SubscriptionOptions } from './subscription.js';
+import { decodeSweep } from './sweep.js';
 import { decodeWear, type WearCounts } from './wear.js';
 
 export type DeviceState = 'connecting' | 'ready' | 'needs-reconcile' | 'link-down' | 'closed';
@@ -315,7 +315,7 @@ export class Device {
     checkSweep(asked, this.envelope);
     const answer = await this.request('sweepCell', asked, cellOptions(onProgress, signal));
     const { ranges, formingPulses, setPulses, resetPulses, finalCode, arrayState, operationNanoseconds, energyFemtojoules } = answer;
-    const points = decodeSweepPoints(await this.fetchMade('the points of the sweep', answer.pointsSha256, answer.sizeBytes));
+    const points = decodeSweep(await this.fetchMade('the points of the sweep', answer.pointsSha256, answer.sizeBytes), ranges);
     return { points, ranges: ranges.map(plainRange), formingPulses, setPulses, resetPulses, finalCode, arrayState, operationNanoseconds, energyFemtojoules };
   }
 

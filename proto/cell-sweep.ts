@@ -29,7 +29,7 @@ export interface SweepPoint {
   readonly isSaturated: boolean;
 }
 
-const pointBytes = 8;
+export const sweepPointBytes = 8;
 
 /** Branches of a sweep in the order in which a cycle takes them. */
 export const sweptKinds = (branches: SweepBranches): PulseKind[] => pulseKinds.filter((kind) => Boolean(branches[kind]));
@@ -69,13 +69,13 @@ export function countedPulses(path: SweepPath): Record<PulseKind, number> {
 
 /** The points as their bulk object holds them. */
 export function encodeSweepPoints(points: readonly SweepPoint[]): Uint8Array {
-  const bytes = new Uint8Array(points.length * pointBytes);
+  const bytes = new Uint8Array(points.length * sweepPointBytes);
   const view = new DataView(bytes.buffer);
   points.forEach(({ amplitudeMillivolts, currentNanoamperes, range, isSaturated }, index) => {
-    view.setInt16(index * pointBytes, amplitudeMillivolts, true);
-    view.setUint8(index * pointBytes + 2, range);
-    view.setUint8(index * pointBytes + 3, isSaturated ? 1 : 0);
-    view.setInt32(index * pointBytes + 4, currentNanoamperes, true);
+    view.setInt16(index * sweepPointBytes, amplitudeMillivolts, true);
+    view.setUint8(index * sweepPointBytes + 2, range);
+    view.setUint8(index * sweepPointBytes + 3, isSaturated ? 1 : 0);
+    view.setInt32(index * sweepPointBytes + 4, currentNanoamperes, true);
   });
   return bytes;
 }
@@ -83,10 +83,10 @@ export function encodeSweepPoints(points: readonly SweepPoint[]): Uint8Array {
 /** What is left of a point that is not whole is left out. */
 export function decodeSweepPoints(bytes: Uint8Array): SweepPoint[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: Math.floor(bytes.length / pointBytes) }, (_, index) => ({
-    amplitudeMillivolts: view.getInt16(index * pointBytes, true),
-    range: view.getUint8(index * pointBytes + 2),
-    isSaturated: view.getUint8(index * pointBytes + 3) === 1,
-    currentNanoamperes: view.getInt32(index * pointBytes + 4, true),
+  return Array.from({ length: Math.floor(bytes.length / sweepPointBytes) }, (_, index) => ({
+    amplitudeMillivolts: view.getInt16(index * sweepPointBytes, true),
+    range: view.getUint8(index * sweepPointBytes + 2),
+    isSaturated: view.getUint8(index * sweepPointBytes + 3) === 1,
+    currentNanoamperes: view.getInt32(index * sweepPointBytes + 4, true),
   }));
 }

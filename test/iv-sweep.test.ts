@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { type Device, openDevice, parseAddress, type SweepRequest } from '../driver/index.js';
-import { decodeSweepPoints, type SweepPoint, sweepSteps } from '../proto/cell-sweep.js';
+import { decodeSweep } from '../driver/sweep.js';
+import { decodeSweepPoints, encodeSweepPoints, type SweepPoint, sweepSteps } from '../proto/cell-sweep.js';
 import type { MethodRequests, Pulse, SweepCellResult } from '../proto/message.js';
 import { main } from '../server/cli/main.js';
 import { systemClock } from '../server/system-clock.js';
@@ -338,6 +339,18 @@ t.test('the driver refuses before a byte is sent, naming field and range', async
   t.equal(device.statistics.requests, requests);
   await t.rejects(device.sweepCell({ ...ok, dwellNanoseconds: 1000 }), { code: 'PULSE_REFUSED', message: /42000/ }, 'what only the board can know');
   t.equal(board.chip.pulses, 0);
+});
+
+t.test('points come back as they were written; an answer that makes no sense is a violation, and the pulses were given', async (t) => {
+  const ranges = [{ fullScaleNanoamperes: 10_239, resolutionPicoamperes: 625 }];
+  const points = [
+    { amplitudeMillivolts: 1300, currentNanoamperes: 2 ** 31 - 1, range: 0, isSaturated: true },
+    { amplitudeMillivolts: -2500, currentNanoamperes: -10_239, range: 0, isSaturated: false },
+  ];
+  t.strictSame(decodeSweep(encodeSweepPoints(points), ranges), points);
+  for (const [bytes, message] of [[new Uint8Array(9), /9 bytes/], [encodeSweepPoints([{ ...points[0], range: 1 }]), /range 1/]] as const) {
+    t.throws(() => decodeSweep(bytes, ranges), { code: 'PROTOCOL_VIOLATION', outcome: 'applied', message });
+  }
 });
 
 t.test('a dry run says exactly what the job gives, the ledger what the board counts, and a life that is spent is spent', async (t) => {
