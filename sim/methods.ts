@@ -6,6 +6,7 @@ import { NetworkRun } from './network-run.js';
 import { programCells } from './program-cells.js';
 import { programProblem } from './program-check.js';
 import { formCells, readWear, resetCells, setCells } from './pulse-methods.js';
+import { sweepCell } from './sweep-cell.js';
 import { type Bench, hex, missingObject, outOfRange, Refusal, type Task } from './task.js';
 
 const programLimit = 4;
@@ -195,5 +196,6 @@ export function taskOf(bench: Bench, request: Request, method: MethodName): Task
   if (method === 'formCells' && request.formCells) return formCells(bench, request.formCells);
   if (method === 'programCells' && request.programCells) return programCells(bench, request.programCells);
   if (method === 'readWear' && request.readWear) return readWear(bench);
+  if (method === 'sweepCell' && request.sweepCell) return sweepCell(bench, request.sweepCell);
   throw new RangeError(`no task for ${method}`);
 }

@@ -64,6 +64,7 @@ const labHalf: Profile = {
   converterBits: 14,
   multiplyFullScaleMicrosiemens: 2500,
   cellFullScaleMicrosiemens: 102.4,
+  ivNonlinearityMillivolts: 0,
   readVoltageMillivolts: 100,
   settlingNanoseconds: 2000,
   conversionNanoseconds: 20_000,

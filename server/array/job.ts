@@ -7,6 +7,7 @@ import { applyMaskOperation, type MaskSources } from './apply-mask.js';
 import { calibrateOperation } from './calibrate.js';
 import { characteriseOperation } from './characterise.js';
 import { formOperation } from './form.js';
+import { ivSweepOperation } from './iv-sweep.js';
 import { MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';
 import type { Plan } from './plan.js';
@@ -31,7 +32,7 @@ export interface ArraySources extends MaskSources, SnapshotSources {
 export function arrayOperations(sources: MaskSources & SnapshotSources): readonly Operation<unknown>[] {
   const all = [
     formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation,
-    snapshotOperation(sources), retentionOperation,
+    snapshotOperation(sources), retentionOperation, ivSweepOperation,
   ];
   return all as unknown as readonly Operation<unknown>[];
 }

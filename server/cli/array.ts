@@ -302,3 +302,42 @@ export async function retention(args: RetentionArguments, console: Console): Pro
   };
   return run({ path: '/v1/retentions', fields, finish }, args, console);
 }
+
+export interface IvSweepArguments extends ArrayArguments {
+  readonly cell: string;
+  readonly set?: string;
+  readonly reset?: string;
+  readonly forming?: string;
+  readonly step?: string;
+  readonly dwell?: string;
+  readonly compliance?: string;
+  readonly cycles?: string;
+}
+
+/** @throws MacroError BAD_ARGUMENT where it is more than one */
+function parseCell(text: string): { bitLine: number; sourceLine: number } {
+  const { firstBitLine: bitLine, bitLines, firstSourceLine: sourceLine, sourceLines } = parseRegion(text, 'cell');
+  if (bitLines * sourceLines === 1) return { bitLine, sourceLine };
+  throw new MacroError('BAD_ARGUMENT', `--cell is "${text}"; one cell is written "bl 3, sl 7"`, { field: 'cell' });
+}
+
+/** Branches as they were written: how far each goes, and the compliance, which holds for all; with a compliance alone it is SET and RESET. */
+function branchesOf({ set, reset, forming, compliance }: IvSweepArguments): Readonly<Record<string, object>> {
+  const complianceMicroamperes = numberOf('compliance', compliance);
+  const last = given({ set: numberOf('set', set), reset: numberOf('reset', reset), forming: numberOf('forming', forming) });
+  const chosen = Object.keys(last).length === 0 && complianceMicroamperes !== undefined ? { set: undefined, reset: undefined } : last;
+  return Object.fromEntries(Object.entries(chosen).map(([kind, lastMillivolts]) => [kind, given({ lastMillivolts, complianceMicroamperes })]));
+}
+
+/** `prime iv-sweep`: current against voltage of one cell; `--out` keeps the curve. */
+export async function ivSweep(args: IvSweepArguments, console: Console): Promise<number> {
+  const { cell, step, dwell, cycles, out } = args;
+  const fields = {
+    ...parseCell(cell), ...branchesOf(args), stepMillivolts: numberOf('step', step), dwellNanoseconds: numberOf('dwell', dwell),
+    cycles: numberOf('cycles', cycles),
+  };
+  const finish = async (client: ServiceClient, job: EndedJob) => {
+    if (out !== undefined) writeOutput(out, await client.jobObject(job.id, 'curve'));
+  };
+  return run({ path: '/v1/iv-sweeps', fields, finish }, args, console);
+}

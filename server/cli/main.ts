@@ -3,7 +3,7 @@ import { MacroError } from '../../proto/error.js';
 import {
   type ApplyMaskArguments, type ArrayArguments, applyMask, type CalibrateArguments, type CharacteriseArguments, calibrate, characterise,
   type FormArguments, form, type ProgramArguments, program as programCells, type ReadArguments, read,
-  type RetentionArguments, retention, selfTest,
+  type IvSweepArguments, ivSweep, type RetentionArguments, retention, selfTest,
 } from './array.js';
 import { addChip } from './chip.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
@@ -171,6 +171,21 @@ function addRetention(program: Command, console: Console, done: Run): void {
     .action(async (given: RetentionArguments) => done(await retention(given, console)));
 }
 
+function addIvSweep(program: Command, console: Console, done: Run): void {
+  const about = 'current against voltage of one cell: 0, up, 0, the other way, 0; it wears the cell: see its dry run';
+  withBudget(onArray(program.command('iv-sweep').description(about)))
+    .requiredOption('--cell <cell>', 'as "bl 3, sl 7"')
+    .option('--set <millivolts>', 'last amplitude in SET polarity (default: 1300, and --reset 1600, where neither is given)')
+    .option('--reset <millivolts>', 'last amplitude in RESET polarity')
+    .option('--forming <millivolts>', 'form a pristine cell instead: last amplitude; it ends where the cell forms')
+    .option('--step <millivolts>', 'from step to step (default: 100; 20 of a forming)')
+    .option('--dwell <nanoseconds>', 'how long each step lasts (default: 100000)')
+    .option('--compliance <microamperes>', 'what the word line lets through (default: 50; 200 of a RESET)')
+    .option('--cycles <count>', 'how often (default: 1)')
+    .option('--out <file>', 'keep the curve, .csv')
+    .action(async (given: IvSweepArguments) => done(await ivSweep(given, console)));
+}
+
 function addSim(program: Command, console: Console, done: Run): void {
   program
     .command('sim')
@@ -194,6 +209,7 @@ function commandLine(console: Console, done: Run): Command {
   addLists(program, console, done);
   addArray(program, console, done);
   addRetention(program, console, done);
+  addIvSweep(program, console, done);
   addConformance(program, console, done);
   addDecode(program, console, done);
   addSim(program, console, done);
