@@ -19,12 +19,14 @@ import { Scheduler } from './job/scheduler.js';
 import type { JobFailure } from './job/state.js';
 import { JobStore } from './job/store.js';
 import { type DeviceFigures, Metrics, type MetricSources } from './metrics.js';
+import { CalibrationStore } from './store/calibrations.js';
 import { ChipStore } from './store/chips.js';
 import { type Database, openDatabase } from './store/database.js';
 import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
 import { ObjectStore } from './store/objects.js';
 import { StoredRequestLog } from './store/request-log.js';
+import { ThresholdStore } from './store/thresholds.js';
 import { WearLedger } from './store/wear-ledger.js';
 import { systemClock } from './system-clock.js';
 import { version } from './version.js';
@@ -109,8 +111,22 @@ interface Core {
   readonly bus: EventBus;
 }
 
+function storesOf({ homeFolder }: Configuration, database: Database) {
+  const objects = new ObjectStore(homeFolder);
+  return {
+    objects,
+    models: new ModelStore(database, objects),
+    chips: new ChipStore(database, objects),
+    calibrations: new CalibrationStore(database),
+    thresholds: new ThresholdStore(database),
+    store: new JobStore(database, () => Date.now(), () => randomUUID()),
+  };
+}
+
+type Stores = ReturnType<typeof storesOf>;
+
 function arraySourcesOf(
-  { connectTimeoutMilliseconds }: Configuration, database: Database, objects: ObjectStore, models: ModelStore, store: JobStore, chips: ChipStore,
+  { connectTimeoutMilliseconds }: Configuration, database: Database, { objects, models, store, chips, calibrations }: Stores,
 ): ArraySources {
   return {
     connectTimeoutMilliseconds,
@@ -124,21 +140,26 @@ function arraySourcesOf(
     keep: (bytes) => objects.put(bytes),
     earlierCheckpoint: (job, name) => store.earlierCheckpoint(job, name),
     keepSnapshot: (snapshot) => chips.add(snapshot),
+    calibrations: {
+      newest: (chipId) => calibrations.newest(chipId),
+      add(record) {
+        chips.meet(record.chipId);
+        calibrations.add(record);
+      },
+    },
     now: () => new Date().toISOString(),
   };
 }
 
 function assemble(configuration: Configuration, { database, registry, bus }: Core, opened: Opened): ServiceParts {
-  const objects = new ObjectStore(configuration.homeFolder);
-  const models = new ModelStore(database, objects);
-  const chips = new ChipStore(database, objects);
-  const store = new JobStore(database, () => Date.now(), () => randomUUID());
+  const stores = storesOf(configuration, database);
+  const { objects, store, thresholds } = stores;
   const sources: MetricSources = { devices: () => figuresOf(registry), jobsByState: () => store.counts() };
   const metrics = new Metrics(sources);
   opened.add(countFailures(bus, metrics));
   const progress = new JobProgress(bus);
   opened.add(() => progress.close());
-  const arraySources = arraySourcesOf(configuration, database, objects, models, store, chips);
+  const arraySources = arraySourcesOf(configuration, database, stores);
   const { connectTimeoutMilliseconds, meter, snapshot, model } = arraySources;
   const inference = inferenceJob({
     connectTimeoutMilliseconds,
@@ -146,12 +167,13 @@ function assemble(configuration: Configuration, { database, registry, bus }: Cor
     snapshot,
     model,
     object: (digest) => objects.get(digest),
+    storedThresholds: (chipId, digest) => thresholds.list(chipId, digest),
     rows: (id) => store.results(id) as Iterable<InferenceRow>,
     answered: (device, row) => metrics.countInference(device, row),
   });
   const scheduler = new Scheduler(store, registry, [inference, ...arrayOperations(arraySources).map((kind) => arrayJob(kind, arraySources))], bus, systemClock);
   opened.add(() => scheduler.close());
-  return { configuration, store, objects, models, chips, registry, scheduler, bus, metrics, progress, arraySources };
+  return { configuration, ...stores, registry, scheduler, bus, metrics, progress, arraySources };
 }
 
 async function listen(app: App, { host, port }: Configuration): Promise<string> {

@@ -4,6 +4,7 @@ import { MacroError } from '../../proto/error.js';
 import type { Bundle, ChipRecord } from '../network/bundle.js';
 import { strict, textUpTo } from '../network/network.js';
 import { writeNpy } from '../network/npy.js';
+import type { CalibrationSources } from './calibrate.js';
 import { countCells } from './cell-bitmap.js';
 import { MaskApplication, type MaskChoice, regrowChoices, usualMaskChoice } from './mask-application.js';
 import type { MeteredArray } from './metered-array.js';
@@ -12,6 +13,7 @@ import { outcomeCounts } from './outcomes.js';
 import { averages, microsiemens, pulsesPerCell, pulsingFields } from './parameters.js';
 import { planOf } from './plan.js';
 import { mostPulses } from './planned-pulses.js';
+import { repeatCalibration } from './recalibration.js';
 
 const applyMaskSchema = strict({
   model: textUpTo(128),
@@ -20,11 +22,13 @@ const applyMaskSchema = strict({
   averages: Type.Optional(averages),
   regrow: Type.Optional(Type.Union(regrowChoices.map((choice) => Type.Literal(choice)))),
   toleranceFraction: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'above 0 to 1' })),
+  calibrate: Type.Optional(Type.Boolean({ description: 'false: the calibration of the chip is not repeated behind the mask' })),
   ...pulsingFields,
 });
 
 interface ApplyMaskParameters extends MaskChoice {
   readonly model: string;
+  readonly calibrate?: boolean;
   readonly maximumPulses?: number;
   readonly user?: string;
 }
@@ -46,7 +50,7 @@ export function chipOf({ chip }: Bundle): ChipRecord {
 }
 
 /** The job kind `apply-mask`: the array holds what a mask keeps, and no more. */
-export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskParameters> {
+export function applyMaskOperation(sources: MaskSources & CalibrationSources): Operation<ApplyMaskParameters> {
   const look = (array: MeteredArray, parameters: ApplyMaskParameters) => {
     const bundle = sources.model(parameters.model);
     const chip = chipOf(bundle);
@@ -78,11 +82,13 @@ export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskPar
       job.keep('outcomes', writeNpy(result.outcomes, [bitLineCount, sourceLineCount]));
       const { snapshotDigest } = chipOf(sources.model(parameters.model));
       const isStale = result.changedPairs.length > 0;
+      const isPulsed = result.pulses.set + result.pulses.reset > 0;
+      const calibration = isPulsed && parameters.calibrate !== false ? await repeatCalibration(array, job, sources) : null;
       return {
         chipId: array.identity.chipId, model: parameters.model, prunedCells: countCells(pruned), conductingCells: countCells(conducting),
         outcomes: outcomeCounts(result.outcomes), stubbornCells: result.stubbornCells, pulses: result.pulses, mostPulses: most,
         regrownPairs: result.changedPairs.length, staleSnapshot: isStale ? snapshotDigest : null, staleModels: isStale ? bundlesOn(snapshotDigest) : [],
-        operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6,
+        operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6, calibration,
       };
     },
   };

@@ -6,6 +6,7 @@ import type { Device, WearCounts } from '../../driver/index.js';
 import { type ArraySources, arrayJob, arrayOperations, planOperation } from '../../server/array/job.js';
 import type { Plan } from '../../server/array/plan.js';
 import { WearMeter } from '../../server/array/wear-meter.js';
+import type { CalibrationRecord } from '../../server/calibration/record.js';
 import type { JobContext } from '../../server/job/scheduler.js';
 import type { Job } from '../../server/job/state.js';
 import type { Bundle } from '../../server/network/bundle.js';
@@ -48,6 +49,7 @@ export class ArrayBench {
   readonly bundles = new Map<string, Bundle>();
   readonly snapshots = new Map<string, Uint16Array>();
   readonly checkpoints = new Map<string, unknown>();
+  readonly calibrations: CalibrationRecord[] = [];
   readonly sources: ArraySources;
   jobs = 0;
 
@@ -65,6 +67,8 @@ export class ArrayBench {
         this.objects.set(digest, bytes);
         return digest;
       },
+      calibrations: { newest: () => this.calibrations.at(-1), add: (record) => void this.calibrations.push(record) },
+      now: () => '2025-07-01T12:00:00.000Z',
       earlierCheckpoint: (_job, name) => this.checkpoints.get(name),
     };
   }

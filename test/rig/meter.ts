@@ -21,6 +21,8 @@ export interface Meter {
   readonly asked: string[];
   /** Resolves with the next question. */
   nextQuestion(): Promise<string>;
+  /** Switched off: nobody listens any more. */
+  close(): void;
 }
 
 function fallSilent(socket: Socket, { hangsUp, tricklesMilliseconds }: MeterAnswers): void {
@@ -49,10 +51,11 @@ export async function startMeter(t: Test, answers: MeterAnswers): Promise<Meter>
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  t.teardown(() => {
+  const close = () => {
     for (const socket of sockets) socket.destroy();
     server.close();
-  });
+  };
+  t.teardown(close);
   const { port } = server.address() as { port: number };
-  return { address: `tcp://127.0.0.1:${port}`, asked, nextQuestion: () => new Promise((resolve) => { heard = resolve; }) };
+  return { address: `tcp://127.0.0.1:${port}`, asked, close, nextQuestion: () => new Promise((resolve) => { heard = resolve; }) };
 }
