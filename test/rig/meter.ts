@@ -33,7 +33,7 @@ function fallSilent(socket: Socket, { hangsUp, tricklesMilliseconds }: MeterAnsw
 }
 
 /** A source meter on a TCP port: SCPI in lines, as instruments speak it. */
-export async function startMeter(t: Test, answers: MeterAnswers): Promise<Meter> {
+export async function startMeter(t: Test, answers: MeterAnswers = {}): Promise<Meter> {
   const asked: string[] = [];
   let heard: (question: string) => void = () => undefined;
   const sockets = new Set<Socket>();
