@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { main } from '../server/cli/main.js';
-import { filesOfBundle } from '../server/network/bundle.js';
+import { type Bundle, filesOfBundle } from '../server/network/bundle.js';
 import { readNpyArray } from '../server/network/npy.js';
 import { bufferConsole } from './console.js';
 import { filmedDigits } from './digits.js';
+import { madeOn } from './rig/made-on.js';
 import { startMeter } from './rig/meter.js';
 import { call, digitForm, type ServiceBench, serviceBench } from './service-bench.js';
 import { TcpBoard } from './tcp-board.js';
@@ -24,6 +25,12 @@ async function bench(t: Test, profile: string, overrides: object = {}): Promise<
 function folderOf(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'prime-hil-calibration-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function write(t: Test, bundle: Bundle): string {
+  const folder = folderOf(t);
+  for (const [name, bytes] of filesOfBundle(bundle)) writeFileSync(join(folder, name), bytes);
   return folder;
 }
 
@@ -139,11 +146,23 @@ t.test('the command line: calibrate says by what and how far from before, chip l
   t.match(await prime('calibrate', '--server', url, '--out', 'noise.csv'), { exitCode: 2, stderr: /npy/ });
 });
 
+t.test('the command line: a mask is followed by the calibration, unless it shall not be', async (t) => {
+  const b = await bench(t, 'lab-full');
+  const { url } = b.service;
+  const { chip } = b.board;
+  const [first, second] = [write(t, madeOn(chip)), write(t, madeOn(chip, (weight) => weight % 50 === 0))];
+  t.equal((await prime('calibrate', '--server', url, '--averages', '4')).exitCode, 0);
+  t.match(await prime('apply-mask', '--server', url, '--model', first, '--no-calibrate'), { exitCode: 0, stdout: /^calibration +none$/m });
+  const due = async () => (await b.client.calibrations(chip.chipId)).calibrations.map(({ reason, due: reasons }) => [reason, ...reasons]);
+  t.strictSame(await due(), [['asked', 'mask']]);
+  t.match(await prime('apply-mask', '--server', url, '--model', second), { exitCode: 0, stdout: /^calibration: state +repeated$/m });
+  t.strictSame(await due(), [['mask'], ['asked', 'mask']]);
+});
+
 t.test('the command line: a threshold is stored, used by infer, and warned of when it no longer fits', async (t) => {
   const b = await bench(t, 'ideal');
   const { url } = b.service;
-  const folder = folderOf(t);
-  for (const [name, bytes] of filesOfBundle(b.bundle)) writeFileSync(join(folder, name), bytes);
+  const folder = write(t, b.bundle);
   const recording = join(folder, 'digit.bin');
   writeFileSync(recording, filmedDigits(1)[0].bytes);
   const run = () => prime('infer', '--server', url, '--model', folder, '--input', recording, '--json');

@@ -6,21 +6,16 @@ import { gainOf } from '../firmware-protocol/numerics/index.js';
 import type { ChannelCalibration } from '../server/calibration/channel.js';
 import { absoluteGains, gainOfReferences, relativeGains } from '../server/calibration/gain.js';
 import { type CalibrationRecord, dueOf, gainChangeFraction } from '../server/calibration/record.js';
-import type { Bundle } from '../server/network/bundle.js';
-import { bundleFromFiles, filesOfBundle } from '../server/network/bundle.js';
 import { readNpyArray } from '../server/network/npy.js';
-import { placeNetwork } from '../server/network/placement.js';
-import { fingerprintOf, snapshotDigest } from '../server/network/snapshot.js';
 import { systemClock } from '../server/system-clock.js';
 import { Chip } from '../sim/chip.js';
 import { Converters } from '../sim/converters.js';
 import { overrideProfile, profileNamed } from '../sim/profile.js';
 import { ArrayBench, throwAwayDatabase } from './rig/array.js';
-import { identification, startMeter } from './rig/meter.js';
-import { smallBundle } from './small-bundle.js';
+import { madeOn } from './rig/made-on.js';
+import { identification, type MeterAnswers, startMeter } from './rig/meter.js';
 import { countingPrng, TcpBoard } from './tcp-board.js';
 
-const geometry = { bitLines: 512, sourceLines: 512 };
 /** Resistors in the place of cells: of channels 3 and 4 of 8. Bit line 500 is none that the small network uses. */
 const tenMicrosiemens = { name: 'r10', bitLine: 500, sourceLine: 3 };
 const twentyMicrosiemens = { name: 'r20', bitLine: 41, sourceLine: 12 };
@@ -102,6 +97,17 @@ t.test('a source meter measures its reference, and is named with what it says of
   t.match(array.calibrations, [{ reason: 'asked', arrayState: summary.arrayState, takenAt: '2025-07-01T12:00:00.000Z', references: summary.references }]);
 });
 
+t.test('a calibration that is stopped keeps nothing', async (t) => {
+  const { array, device } = await on(t, chipWithReferences({}));
+  const silent = await startMeter(t, { resistance: null });
+  const stop = new AbortController();
+  const running = array.run(device, 'calibrate', { references: [{ ...tenMicrosiemens, meter: silent.address }] }, stop.signal);
+  await silent.nextQuestion();
+  stop.abort();
+  await t.rejects(running, { code: 'CANCELLED', outcome: 'not-applied' });
+  t.equal(array.calibrations.length + array.objects.size, 0);
+});
+
 t.test('noise is kept cell by cell', async (t) => {
   const chip = chipWithReferences({ readNoiseSpread: 0 });
   chip.codes[64 * 512 + 7] = 65535;
@@ -156,15 +162,9 @@ t.test('a reference that tells nothing is refused by name, and nothing is kept',
   t.equal(array.objects.size + board.chip.pulses, 0);
 });
 
-/** The small network on the cells that a chip happens to have; each bundle prunes a little more than the one before. */
-function madeOn({ board: { chip }, array }: Bench, sparser: number): string {
-  const { network, layers } = smallBundle();
-  const record = {
-    format: 'prime-chip/1' as const, chipId: chip.chipId, fingerprint: fingerprintOf(chip.codes, geometry), snapshotDigest: snapshotDigest(chip.codes),
-    weightScale: network.weightScale, placements: placeNetwork(network, { geometry }),
-  };
-  const masked = layers.map(({ name, mask }) => ({ name, mask: mask.map((kept, weight) => (weight % 50 < sparser ? 0 : kept)) }));
-  const bundle: Bundle = bundleFromFiles(filesOfBundle({ network, layers: masked, chip: record }));
+/** A bundle on the cells of the chip; the larger the number, the more its mask prunes. */
+function addBundle({ board, array }: Bench, sparser: number): string {
+  const bundle = madeOn(board.chip, (weight) => weight % 50 < sparser);
   array.bundles.set(bundle.digest, bundle);
   return bundle.digest;
 }
@@ -172,9 +172,10 @@ function madeOn({ board: { chip }, array }: Bench, sparser: number): string {
 t.test('a mask that pulsed something is followed by the chip\'s calibration', async (t) => {
   const bench = await on(t, chipWithReferences({}));
   const { array, device } = bench;
-  const [first, second, third, fourth] = [0, 1, 2, 3].map((sparser) => madeOn(bench, sparser));
+  const [first, second, third, fourth, fifth] = [0, 1, 2, 3, 4].map((sparser) => addBundle(bench, sparser));
   t.equal((await array.run(device, 'apply-mask', { model: first })).summary.calibration, null, 'a chip that was never calibrated has nothing to repeat');
-  const meter = await startMeter(t, { resistance: '1e5' });
+  const answers: { resistance: string | null } & MeterAnswers = { resistance: '1e5' };
+  const meter = await startMeter(t, answers);
   const references = [{ ...tenMicrosiemens, meter: meter.address }, { ...twentyMicrosiemens, microsiemens: 20 }];
   await array.run(device, 'calibrate', { references, averages: 8, temperatureCelsius: 23, user: 'ada' });
   const { summary } = await array.run(device, 'apply-mask', { model: second });
@@ -188,8 +189,14 @@ t.test('a mask that pulsed something is followed by the chip\'s calibration', as
   t.equal((await array.run(device, 'apply-mask', { model: second })).summary.calibration, null, 'nothing was pulsed');
   t.equal((await array.run(device, 'apply-mask', { model: third, calibrate: false })).summary.calibration, null);
   t.equal(array.calibrations.length, 2);
+  answers.resistance = null;
+  const stop = new AbortController();
+  const stopped = array.run(device, 'apply-mask', { model: fourth }, stop.signal);
+  while ((await meter.nextQuestion()) !== ':MEASure:RESistance?');
+  stop.abort();
+  t.match((await stopped).summary.calibration, { state: 'failed', code: 'CANCELLED' }, 'a stop behind the mask leaves it applied');
   meter.close();
-  const failed = await array.run(device, 'apply-mask', { model: fourth });
+  const failed = await array.run(device, 'apply-mask', { model: fifth });
   t.match(failed.summary, { stubbornCells: 0, calibration: { state: 'failed', code: 'METER_UNREACHABLE', detail: /ECONNREFUSED/ } });
   t.ok(failed.summary.pulses.reset > 0, 'the mask was applied nevertheless');
   t.equal(array.calibrations.length, 2, 'nothing partial is kept');
@@ -200,7 +207,7 @@ t.test('multiplexers make a gain of the column sum: a mask moves it, and the cal
   const { array, device } = bench;
   const references = [{ ...twentyMicrosiemens, microsiemens: 20 }];
   await array.run(device, 'calibrate', { references });
-  const { summary } = await array.run(device, 'apply-mask', { model: madeOn(bench, 25) });
+  const { summary } = await array.run(device, 'apply-mask', { model: addBundle(bench, 25) });
   t.match(summary.calibration, { state: 'repeated', gain: 'absolute' });
   t.ok(summary.calibration.gainChangeFraction > 0.02, `${summary.calibration.gainChangeFraction}`);
   const [before, after] = array.calibrations;

@@ -9,7 +9,7 @@ export interface Estimate {
 /** The standard error of a median of normal values against that of their mean. */
 const medianEfficiency = 1.2533;
 const medianOf = (sorted: Float64Array) => sorted[sorted.length >> 1];
-const meanOf = (values: ArrayLike<number>) => Array.prototype.reduce.call(values, (sum, value) => Number(sum) + Number(value), 0) as number / values.length;
+const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const relative = ({ value, standardError }: Estimate) => standardError / value;
 
 /**
@@ -20,7 +20,7 @@ export function relativeGains(conductances: readonly Float64Array[]): (Estimate 
   const median = medianOf(Float64Array.from(conductances.flatMap((values) => [...values])).sort());
   return conductances.map((values) => {
     if (values.length < 2) return null;
-    const mean = meanOf(values);
+    const mean = meanOf([...values]);
     const sd = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1));
     return { value: medianOf(values) / median, standardError: (medianEfficiency * sd) / Math.sqrt(values.length) / median };
   });

@@ -61,9 +61,12 @@ export function checkReferences(references: readonly Reference[]): readonly Refe
   return references;
 }
 
-interface KnownReference extends Omit<MeasuredReference, 'readMicrosiemens' | 'readStandardErrorMicrosiemens'> {}
+/** What it is, and not yet what it reads. */
+type KnownReference = Omit<MeasuredReference, 'readMicrosiemens' | 'readStandardErrorMicrosiemens'>;
 
-async function known({ name, bitLine, sourceLine, microsiemens: stated, meter }: Reference, user: string | undefined, signal: AbortSignal | undefined) {
+async function known(
+  { name, bitLine, sourceLine, microsiemens: stated, meter }: Reference, user: string | undefined, signal: AbortSignal | undefined,
+): Promise<KnownReference> {
   if (meter === undefined) return { name, bitLine, sourceLine, microsiemens: stated ?? 0, meter: null, measuredBy: user ?? 'not stated' };
   const { identification, ohms } = await measureResistance(meter, signal);
   return { name, bitLine, sourceLine, microsiemens: 1e6 / ohms, meter, measuredBy: identification };
