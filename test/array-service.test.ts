@@ -107,8 +107,8 @@ t.test('a redraw predicts the accuracy before and after, and marks the bundles o
   t.match((await call(b, `/v1/models/${sparse}`)).body.stale, { job: job.id, changedPairs: summary.regrownPairs });
   t.equal((await call(b, `/v1/models/${b.model}`)).body.stale, null, 'a bundle with weights of its own hangs on no chip');
   const inference = await b.client.submitInference(model, filmedDigits(1), {});
-  await b.client.ended(inference.id);
-  for await (const row of b.client.results(inference.id)) t.match(row.warnings[0], new RegExp(`^the bundle is stale: job ${job.id}`));
+  const ended = await b.client.ended(inference.id);
+  t.match(ended.summary.warnings[0], new RegExp(`^the bundle is stale: job ${job.id}`));
 });
 
 async function prime(...argv: string[]) {

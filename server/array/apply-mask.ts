@@ -9,6 +9,7 @@ import { strict, textUpTo } from '../network/network.js';
 import { writeNpy } from '../network/npy.js';
 import { predictAccuracy } from '../network/prediction.js';
 import type { Staleness } from '../store/stale-snapshots.js';
+import type { CalibrationSources } from './calibrate.js';
 import { countCells, hasCell } from './cell-bitmap.js';
 import { MaskApplication, type MaskChoice, type MaskResult, regrowChoices, usualMaskChoice } from './mask-application.js';
 import type { MeteredArray } from './metered-array.js';
@@ -17,6 +18,7 @@ import { outcomeCounts } from './outcomes.js';
 import { averages, microsiemens, pulsesPerCell, pulsingFields } from './parameters.js';
 import { planOf } from './plan.js';
 import { mostPulses } from './planned-pulses.js';
+import { repeatCalibration } from './recalibration.js';
 
 const applyMaskSchema = strict({
   model: textUpTo(128),
@@ -27,6 +29,7 @@ const applyMaskSchema = strict({
   split: Type.Optional(Type.Union(splits.map((split) => Type.Literal(split)))),
   regrow: Type.Optional(Type.Union(regrowChoices.map((choice) => Type.Literal(choice)))),
   toleranceFraction: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'above 0 to 1' })),
+  calibrate: Type.Optional(Type.Boolean({ description: 'false: the calibration of the chip is not repeated behind the mask' })),
   ...pulsingFields,
 });
 
@@ -35,6 +38,7 @@ interface ApplyMaskParameters extends MaskChoice {
   /** Labelled recordings on which the accuracy is predicted. */
   readonly dataset?: string;
   readonly split?: Split;
+  readonly calibrate?: boolean;
   readonly maximumPulses?: number;
   readonly user?: string;
 }
@@ -62,7 +66,7 @@ export function chipOf({ chip }: Bundle): ChipRecord {
 }
 
 /** The job kind `apply-mask`: the array holds what a mask keeps, and no more. */
-export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskParameters> {
+export function applyMaskOperation(sources: MaskSources & CalibrationSources): Operation<ApplyMaskParameters> {
   const look = (array: MeteredArray, parameters: ApplyMaskParameters) => {
     const bundle = sources.model(parameters.model);
     const chip = chipOf(bundle);
@@ -110,11 +114,13 @@ export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskPar
       const redrawn = result.changedPairs.filter(({ isRestored }) => !isRestored);
       const isStale = redrawn.length > 0;
       if (isStale) sources.markStale(snapshotDigest, { job: job.id, since: sources.now(), changedPairs: redrawn.length });
+      const isPulsed = result.pulses.set + result.pulses.reset > 0;
+      const calibration = isPulsed && parameters.calibrate !== false ? await repeatCalibration(array, job, sources) : null;
       return {
         chipId: array.identity.chipId, model: parameters.model, prunedCells: countCells(pruned), conductingCells: countCells(conducting),
         outcomes: outcomeCounts(result.outcomes), stubbornCells: result.stubbornCells, pulses: result.pulses, mostPulses: most,
         regrownPairs: result.changedPairs.length, staleSnapshot: isStale ? snapshotDigest : null, staleModels: isStale ? bundlesOn(snapshotDigest) : [],
-        operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6,
+        operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6, calibration,
         ...(await predict(array, result, parameters)),
       };
     },

@@ -101,7 +101,7 @@ function describeSummary(summary: Readonly<Record<string, unknown>>): string {
     if (Array.isArray(value)) return [[wordsOf(name), value.length === 0 ? 'none' : value.join(', ')]];
     if (typeof value !== 'object' || value === null) return [figureOf(name, value)];
     const unit = units.find(([ending]) => ending.test(name))?.[1] ?? String;
-    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name)}: ${key}`, unit(Number(count))]);
+    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name)}: ${key}`, typeof count === 'number' ? unit(count) : String(count ?? 'none')]);
   });
   return table(['', 'value'], rows);
 }
@@ -132,7 +132,8 @@ async function follow(client: ServiceClient, jobId: string, console: Console): P
   }
 }
 
-async function run(command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>): Promise<number> {
+/** Submits an operation, or its dry run, follows it to its end and prints what came of it. */
+export async function runOperation(command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>): Promise<number> {
   if (args.out !== undefined) checkOutput(args.out);
   const common = commonOf(args);
   return withService(args, console, async (client) => {
@@ -157,7 +158,7 @@ export interface FormArguments extends ArrayArguments, StaircaseArguments {
 
 /** `prime form`: forms cells by a staircase until as many as asked for are formed. */
 export const form = (args: FormArguments, console: Console): Promise<number> =>
-  run({ path: '/v1/formings', fields: { targetYield: numberOf('target-yield', args.targetYield), staircase: staircaseOf(args) } }, args, console);
+  runOperation({ path: '/v1/formings', fields: { targetYield: numberOf('target-yield', args.targetYield), staircase: staircaseOf(args) } }, args, console);
 
 export interface ReadArguments extends ArrayArguments {
   readonly averages?: string;
@@ -183,17 +184,17 @@ function checkRegionFile(path: string): void {
 export async function read(args: ReadArguments, console: Console): Promise<number> {
   const { out, region } = args;
   const fields = { averages: numberOf('averages', args.averages) };
-  if (out === undefined) return run({ path: '/v1/reads', fields }, args, console);
+  if (out === undefined) return runOperation({ path: '/v1/reads', fields }, args, console);
   if (region === undefined && !out.endsWith('.npy')) {
     const format = formatOfFile(out);
     const finish = async (client: ServiceClient, { summary }: EndedJob) => {
       writeOutput(out, await client.snapshotFile(String(summary['digest']), format));
     };
-    return run({ path: '/v1/snapshot-takings', fields, finish }, args, console);
+    return runOperation({ path: '/v1/snapshot-takings', fields, finish }, args, console);
   }
   checkRegionFile(out);
   const finish = async (client: ServiceClient, job: EndedJob) => writeOutput(out, regionFile(out, await client.jobObject(job.id, 'codes'), job.summary));
-  return run({ path: '/v1/reads', fields, finish }, args, console);
+  return runOperation({ path: '/v1/reads', fields, finish }, args, console);
 }
 
 export interface ProgramArguments extends ArrayArguments {
@@ -222,7 +223,7 @@ export async function program(args: ProgramArguments, console: Console): Promise
     microsiemens: numberOf('target', target), cells: cells === undefined ? undefined : readTargets(cells), toleranceFraction: numberOf('tolerance', tolerance),
     pulsesPerCell: numberOf('pulses-per-cell', pulsesPerCell),
   };
-  return run({ path: '/v1/programmings', fields }, args, console);
+  return runOperation({ path: '/v1/programmings', fields }, args, console);
 }
 
 export interface ApplyMaskArguments extends ArrayArguments {
@@ -233,16 +234,20 @@ export interface ApplyMaskArguments extends ArrayArguments {
   readonly snapshot?: string;
   readonly input?: readonly string[];
   readonly split?: string;
+  readonly calibrate: boolean;
 }
 
 /** `prime apply-mask`: RESETs what the mask of a bundle prunes and still conducts. */
 export async function applyMask(args: ApplyMaskArguments, console: Console): Promise<number> {
   const files = filesOfBundle(readBundle(args.model));
-  const { regrow, residualLimit, tolerance, snapshot, input, split } = args;
+  const { regrow, residualLimit, tolerance, snapshot, input, split, calibrate } = args;
   const recordings = input === undefined ? undefined : findRecordings(input).map(readRecording);
   const map = snapshot === undefined ? undefined : readInput(snapshot);
-  const fields = { regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance), split };
-  return run({ path: '/v1/mask-applications', fields }, args, console, async (client) => {
+  const fields = {
+    regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance), split,
+    calibrate: calibrate ? undefined : false,
+  };
+  return runOperation({ path: '/v1/mask-applications', fields }, args, console, async (client) => {
     if (map !== undefined) await client.uploadSnapshot(map);
     return { model: await client.uploadModel(files), ...(recordings !== undefined && { dataset: await client.uploadDataset(recordings) }) };
   });
@@ -250,7 +255,7 @@ export async function applyMask(args: ApplyMaskArguments, console: Console): Pro
 
 /** `prime self-test`: whether line, board and array are as they should be. */
 export const selfTest = (args: ArrayArguments, console: Console): Promise<number> =>
-  run({ path: '/v1/self-tests', fields: {}, describe: ({ summary }) => describeChecks(summary['checks'] as Check[]) }, args, console);
+  runOperation({ path: '/v1/self-tests', fields: {}, describe: ({ summary }) => describeChecks(summary['checks'] as Check[]) }, args, console);
 
 export interface CharacteriseArguments extends ArrayArguments, StaircaseArguments {
   readonly sweep: string;
@@ -268,16 +273,8 @@ export async function characterise(args: CharacteriseArguments, console: Console
   const finish = async (client: ServiceClient, job: EndedJob) => {
     if (out !== undefined) writeOutput(out, await client.jobObject(job.id, 'table'));
   };
-  return run({ path: '/v1/characterisations', fields, finish }, args, console);
+  return runOperation({ path: '/v1/characterisations', fields, finish }, args, console);
 }
-
-export interface CalibrateArguments extends ArrayArguments {
-  readonly averages?: string;
-}
-
-/** `prime calibrate`: gain, offset and noise of every converter. */
-export const calibrate = (args: CalibrateArguments, console: Console): Promise<number> =>
-  run({ path: '/v1/calibrations', fields: { averages: numberOf('averages', args.averages) } }, args, console);
 
 export interface RetentionArguments extends ArrayArguments {
   readonly averages?: string;
@@ -300,7 +297,7 @@ export async function retention(args: RetentionArguments, console: Console): Pro
     writeOutput(out, await client.jobObject(job.id, 'reads'));
     writeOutput(out.replace(/\.npy$/, '.seconds.npy'), await client.jobObject(job.id, 'seconds'));
   };
-  return run({ path: '/v1/retentions', fields, finish }, args, console);
+  return runOperation({ path: '/v1/retentions', fields, finish }, args, console);
 }
 
 export interface IvSweepArguments extends ArrayArguments {
@@ -339,5 +336,5 @@ export async function ivSweep(args: IvSweepArguments, console: Console): Promise
   const finish = async (client: ServiceClient, job: EndedJob) => {
     if (out !== undefined) writeOutput(out, await client.jobObject(job.id, 'curve'));
   };
-  return run({ path: '/v1/iv-sweeps', fields, finish }, args, console);
+  return runOperation({ path: '/v1/iv-sweeps', fields, finish }, args, console);
 }

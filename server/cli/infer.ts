@@ -4,7 +4,7 @@ import { findRecordings, type RecordingFile } from '../dataset/nmnist.js';
 import { parseRecording } from '../dataset/recording.js';
 import { inferenceOptions } from '../inference/options.js';
 import type { SentRecording } from '../dataset/recording-pack.js';
-import { type Decision, decisionOf, type InferenceRow, type Summary, saturationWarningFraction } from '../inference/result.js';
+import { type Decision, decisionOf, type InferenceRow, type RunSummary, saturationWarningFraction } from '../inference/result.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
 import type { ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed, table } from './console.js';
@@ -76,7 +76,7 @@ function humanTable(lines: readonly Line[]): string {
   return table(['recording', 'label', 'prediction', 'stopped at timestep', 'confidence'], rows);
 }
 
-function describeSummary(summary: Summary): string {
+function describeSummary(summary: RunSummary): string {
   const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`;
   const accuracy = summary.accuracy === null ? 'no labels' : `accuracy ${percent(summary.accuracy)}`;
   const figures = [
@@ -90,7 +90,8 @@ function describeSummary(summary: Summary): string {
   return `${figures.join(' · ')}\n`;
 }
 
-function warn(console: Console, summary: Summary): void {
+function warn(console: Console, summary: RunSummary): void {
+  for (const warning of summary.warnings) console.error(`warning: ${warning}\n`);
   for (const [layer, fraction] of Object.entries(summary.saturatedFractionByLayer)) {
     if (fraction <= saturationWarningFraction) continue;
     console.error(`warning: ${(100 * fraction).toFixed(2)} % of the conversions of layer ${layer} were saturated\n`);
@@ -101,7 +102,7 @@ function warn(console: Console, summary: Summary): void {
 async function runJob(
   client: ServiceClient, given: InferArguments, files: ReadonlyMap<string, Uint8Array>, inputs: readonly CheckedInput[], console: Console,
   print: (line: Line) => void,
-): Promise<Summary> {
+): Promise<RunSummary> {
   const good = inputs.flatMap(({ recording }) => recording ?? []);
   const { split, threshold, earlyStop, execution, device } = given;
   const model = await client.uploadModel(files);
@@ -110,22 +111,18 @@ async function runJob(
   });
   const lines = new OrderedLines(inputs, print);
   const progress = new ProgressLine(console, good.length);
-  let common: readonly string[] | undefined;
   for await (const row of client.results(job.id)) {
     lines.add(row);
-    common = common?.filter((warning) => row.warnings.includes(warning)) ?? row.warnings;
     progress.step();
   }
   progress.end();
-  // What makes all of them doubtful; saturated layers of single recordings are summed up below.
-  for (const warning of common ?? []) if (!warning.startsWith('layer ')) console.error(`warning: ${warning}\n`);
   const { summary } = await client.ended(job.id);
   lines.end();
   const failed = inputs.length - good.length;
   return { ...summary, recordings: summary.recordings + failed, failed };
 }
 
-const noResult = (recordings: number, layers: readonly string[]): Summary => ({
+const noResult = (recordings: number, layers: readonly string[]): RunSummary => ({
   recordings,
   failed: recordings,
   accuracy: null,
@@ -135,6 +132,8 @@ const noResult = (recordings: number, layers: readonly string[]): Summary => ({
   energyNanojoules: 0,
   executionSeconds: 0,
   saturatedFractionByLayer: Object.fromEntries(layers.map((name) => [name, 0])),
+  threshold: null,
+  warnings: [],
 });
 
 /**
@@ -152,7 +151,7 @@ export async function infer(given: InferArguments, console: Console): Promise<nu
   for (const { error } of refused) console.error(`${error?.message}\n`);
   const kept: Line[] = [];
   const print = (line: Line) => (given.json ? console.out(`${JSON.stringify(line)}\n`) : void kept.push(line));
-  let summary: Summary;
+  let summary: RunSummary;
   if (refused.length === inputs.length) {
     new OrderedLines(inputs, print).end();
     summary = noResult(inputs.length, bundle.network.layers.map(({ name }) => name));

@@ -1,10 +1,11 @@
 import { Command, CommanderError } from 'commander';
 import { MacroError } from '../../proto/error.js';
 import {
-  type ApplyMaskArguments, type ArrayArguments, applyMask, type CalibrateArguments, type CharacteriseArguments, calibrate, characterise,
+  type ApplyMaskArguments, type ArrayArguments, applyMask, type CharacteriseArguments, characterise,
   type FormArguments, form, type ProgramArguments, program as programCells, type ReadArguments, read,
   type IvSweepArguments, ivSweep, type RetentionArguments, retention, selfTest,
 } from './array.js';
+import { type CalibrateArguments, calibrate } from './calibration.js';
 import { addChip } from './chip.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
 import { type ConformanceArguments, conformance } from './conformance.js';
@@ -37,7 +38,7 @@ function addInfer(program: Command, console: Console, done: Run): void {
     .requiredOption('--model <bundle>', 'folder of a bundle')
     .requiredOption('--input <path...>', 'recordings (.bin, .bs2) or folders of them')
     .option('--split <rule>', 'how events are shared out over timesteps: number or time (default: number)')
-    .option('--threshold <confidence>', 'stop above this confidence, between 0 and 1 (default: the bundle\'s)')
+    .option('--threshold <confidence>', 'stop above this confidence, between 0 and 1 (default: stored for chip and bundle, else the bundle\'s)')
     .option('--no-early-stop', 'run all timesteps')
     .option('--execution <where>', 'who steps the neurons: auto, device or host (default: auto)')
     .option('--device <id>', 'device of the service, where it has several')
@@ -139,6 +140,7 @@ function addArray(program: Command, console: Console, done: Run): void {
     .option('--snapshot <file>', 'the map of codes that the bundle was made on, .npy')
     .option('--input <path...>', 'labelled recordings, on which the accuracy before and after is predicted')
     .option('--split <rule>', 'how their events are shared out over timesteps: number or time (default: number)')
+    .option('--no-calibrate', 'do not repeat the last calibration of the chip behind it')
     .action(async (given: ApplyMaskArguments) => done(await applyMask(given, console)));
   onArray(program.command('self-test').description('check line, board and array; pulses nothing'))
     .action(async (given: ArrayArguments) => done(await selfTest(given, console)));
@@ -150,13 +152,19 @@ function addArray(program: Command, console: Console, done: Run): void {
     .option('--reads <count>', 'of a noise sweep (default: 32)')
     .option('--out <file>', 'keep the curve, .csv')
     .action(async (given: CharacteriseArguments) => done(await characterise(given, console)));
-  onArray(program.command('calibrate').description('gain, offset and noise of every converter; pulses nothing'))
-    .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
-    .action(async (given: CalibrateArguments) => done(await calibrate(given, console)));
   withService(program.command('wear').description('every pulse that the cells of a chip have had'))
     .option('--device <id>', 'device of the service, where it has several')
     .option('--json', 'one JSON object', false)
     .action(async (given: WearArguments) => done(await wear(given, console)));
+}
+
+function addCalibrate(program: Command, console: Console, done: Run): void {
+  onArray(program.command('calibrate').description('gain, offset, full scale and noise of every converter; pulses nothing'))
+    .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
+    .option('--reference <reference...>', 'NAME,BIT LINE,SOURCE LINE,MICROSIEMENS of a resistor in the place of a cell; or tcp://host:port of its source meter')
+    .option('--temperature <celsius>', 'of the chip, where it is known')
+    .option('--out <file>', 'keep the map of noise, .npy')
+    .action(async (given: CalibrateArguments) => done(await calibrate(given, console)));
 }
 
 function addRetention(program: Command, console: Console, done: Run): void {
@@ -208,6 +216,7 @@ function commandLine(console: Console, done: Run): Command {
   addServe(program, console, done);
   addLists(program, console, done);
   addArray(program, console, done);
+  addCalibrate(program, console, done);
   addRetention(program, console, done);
   addIvSweep(program, console, done);
   addConformance(program, console, done);

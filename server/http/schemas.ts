@@ -21,7 +21,7 @@ export const inferenceQuery = strict({
   device: Type.Optional(Type.String({ maxLength: 64, description: 'id of a device; may be left out where there is one' })),
   split: Type.Optional(oneOf(splits, 'how events are shared out over timesteps (default number)')),
   threshold: Type.Optional(
-    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: the model's)" }),
+    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: stored for chip and model, otherwise the model's)" }),
   ),
   earlyStop: Type.Optional(Type.Boolean({ description: 'false: run all timesteps' })),
   execution: Type.Optional(oneOf(executions, 'who steps the neurons (default auto)')),

@@ -7,6 +7,7 @@ import { type ArraySources, arrayJob, arrayOperations, planOperation } from '../
 import type { Plan } from '../../server/array/plan.js';
 import { WearMeter } from '../../server/array/wear-meter.js';
 import type { SentRecording } from '../../server/dataset/recording-pack.js';
+import type { CalibrationRecord } from '../../server/calibration/record.js';
 import type { JobContext } from '../../server/job/scheduler.js';
 import type { Job } from '../../server/job/state.js';
 import type { Bundle } from '../../server/network/bundle.js';
@@ -52,6 +53,7 @@ export class ArrayBench {
   readonly datasets = new Map<string, readonly SentRecording[]>();
   readonly stale = new Map<string, Staleness>();
   readonly checkpoints = new Map<string, unknown>();
+  readonly calibrations: CalibrationRecord[] = [];
   readonly sources: ArraySources;
   jobs = 0;
 
@@ -66,12 +68,13 @@ export class ArrayBench {
       snapshot: (digest) => this.snapshots.get(digest),
       dataset: (id) => this.datasets.get(id) ?? [],
       markStale: (digest, staleness) => this.stale.set(digest, staleness),
-      now: () => '2026-01-02T03:04:05.000Z',
       keep: (bytes) => {
         const digest = hex(sha256(bytes));
         this.objects.set(digest, bytes);
         return digest;
       },
+      calibrations: { newest: () => this.calibrations.at(-1), add: (record) => void this.calibrations.push(record) },
+      now: () => '2025-07-01T12:00:00.000Z',
       earlierCheckpoint: (_job, name) => this.checkpoints.get(name),
     };
   }
