@@ -2,7 +2,7 @@
 import t from 'tap';
 import { sigkill } from './soak/sigkill.js';
 
-const kills = 6;
+const kills = 4;
 
 t.test('service or simulator killed while a mask is applied: nothing is lost, doubled or miscounted', async (t) => {
   const { kills: victims, whilePulsing, ends, cells, problems } = await sigkill(kills, 4);

@@ -15,8 +15,15 @@ export type Process = (typeof processes)[number];
 
 const deviceId = 'macro-0';
 const deadlineMilliseconds = 60_000;
-const lookMilliseconds = 20;
+const lookMilliseconds = 50;
 const programOf = (...path: string[]) => join(packageFolder(), ...path);
+
+/** RESET pulses, as the ledger has them. */
+export interface Ledger {
+  readonly reset: Uint16Array;
+  readonly byJob: ReadonlyMap<string, number>;
+  readonly unattributed: number;
+}
 
 /** Waits for something to be there. @throws Error where it is not in time */
 export async function until<Value>(what: string, look: () => Promise<Value | undefined>): Promise<Value> {
@@ -97,14 +104,12 @@ export class SigkillBench {
     }
   }
 
-  /** RESET pulses of every cell, as the ledger has them. */
-  async ledger(): Promise<{ reset: Uint16Array; unattributed: number; byJob: ReadonlyMap<string, number> }> {
+  async ledger(): Promise<Ledger> {
     const response = await fetch(`${this.url}/v1/devices/${deviceId}/wear?cells=true`);
     const wear = (await response.json()) as Awaited<ReturnType<ServiceClient['wear']>>;
-    const bytes = new Uint8Array(Buffer.from(wear.cells?.reset ?? '', 'base64'));
-    return {
-      reset: new Uint16Array(bytes.buffer), unattributed: wear.unattributed.pulses.reset, byJob: new Map(wear.jobs.map(({ job, pulses }) => [job, pulses.reset])),
-    };
+    const { buffer } = new Uint8Array(Buffer.from(wear.cells?.reset ?? '', 'base64'));
+    const byJob = new Map(wear.jobs.map(({ job, pulses }) => [job, pulses.reset]));
+    return { reset: new Uint16Array(buffer), byJob, unattributed: wear.unattributed.pulses.reset };
   }
 
   async close(): Promise<void> {

@@ -9,7 +9,7 @@ import type { Chip } from '../../sim/chip.js';
 import { countsOf } from '../rig/array.js';
 import { type Mask, maskOn } from '../rig/mask.js';
 import { SeededPrng } from '../rig/seeded-prng.js';
-import { type Process, processes, SigkillBench, until } from '../rig/sigkill-bench.js';
+import { type Ledger, type Process, processes, SigkillBench, until } from '../rig/sigkill-bench.js';
 import type { Passed } from '../rig/trip-line.js';
 
 export interface SigkillReport {
@@ -58,12 +58,15 @@ class Kill {
     const model = await this.bench.client.uploadModel(filesOfBundle(this.mask.bundle));
     const first = await this.killed(model);
     this.end = first?.state ?? this.end;
-    await this.judge(first);
-    const pulsesBefore = this.bench.chip().pulses;
+    const before = await this.judge(first);
     const second = await this.ended((await this.bench.client.submitOperation(path, { model })).id);
     this.expect(second.state === 'SUCCEEDED', `the second job is ${second.state}: ${JSON.stringify(second.failure)}`);
-    await this.judge(second);
-    await this.count(first, second, pulsesBefore);
+    const after = await this.judge(second);
+    this.count(after.chip);
+    const { unattributed, byJob } = after.ledger;
+    const booked = [byJob.get(first?.id ?? '') ?? 0, byJob.get(second.id) ?? 0];
+    const given = [before.chip.pulses, after.chip.pulses - before.chip.pulses];
+    this.expect(`${booked}` === `${given}` && unattributed === 0, `the jobs gave ${given} pulses, ${booked} are booked as theirs, ${unattributed} as nobody's`);
   }
 
   private expect(isTrue: boolean, problem: string): void {
@@ -102,12 +105,11 @@ class Kill {
   }
 
   /** Whether what a job says is so. The ledger is asked first: it waits for what the board is still doing. */
-  private async judge(job: JobView | undefined): Promise<void> {
+  private async judge(job: JobView | undefined): Promise<{ chip: Chip; ledger: Ledger }> {
     const { victim } = this.point;
-    const { reset } = await this.bench.ledger();
+    const ledger = await this.bench.ledger();
     const chip = this.bench.chip();
-    const counts = countsOf(chip).reset;
-    const apart = counts.filter((count, cell) => count !== reset[cell]).length;
+    const apart = countsOf(chip).reset.filter((count, cell) => count !== ledger.reset[cell]).length;
     this.expect(apart === 0, `the ledger is apart from the chip at ${apart} cells when a job is ${job?.state}`);
     if (job === undefined) this.expect(chip.pulses === 0, `no job was taken, ${chip.pulses} pulses were given`);
     if (job?.state === 'INTERRUPTED') this.expect(victim === 'service', 'a job is INTERRUPTED, and the service was not');
@@ -117,6 +119,7 @@ class Kill {
       this.expect(outcome === 'unknown' || (outcome === 'applied') === chip.pulses > 0, `a job says ${outcome}, and ${chip.pulses} pulses were given`);
     }
     if (job?.state === 'SUCCEEDED') await this.judgeOutcomes(job, chip);
+    return { chip, ledger };
   }
 
   private async judgeOutcomes({ id }: JobView, chip: Chip): Promise<void> {
@@ -126,17 +129,13 @@ class Kill {
     this.expect(wrong === 0, `a job says of ${wrong} cells what is not so`);
   }
 
-  private async count(first: JobView | undefined, second: JobView, pulsesBefore: number): Promise<void> {
+  private count(chip: Chip): void {
     const { conducting } = this.mask;
-    const { reset } = countsOf(this.bench.chip());
+    const { reset } = countsOf(chip);
     const many = reset.filter((count, cell) => count > (conducting.has(cell) ? 1 : 0)).length;
     const missed = [...conducting].filter((cell) => reset[cell] === 0).length;
     this.expect(many === 0, `${many} cells were pulsed that were low, or twice`);
     this.expect(missed === 0, `${missed} cells were not pulsed`);
-    const { unattributed, byJob } = await this.bench.ledger();
-    const booked = [byJob.get(first?.id ?? '') ?? 0, byJob.get(second.id) ?? 0];
-    const given = [pulsesBefore, conducting.size - pulsesBefore];
-    this.expect(`${booked}` === `${given}` && unattributed === 0, `the jobs gave ${given} pulses, ${booked} are booked as theirs, ${unattributed} as nobody's`);
   }
 }
 
