@@ -94,9 +94,11 @@ class Kill {
       return job && ended.includes(job.state) ? true : undefined;
     });
     if (gone === undefined) action();
+    const told = bench.line.passed.pulses;
     bench.line.arm();
     await gone;
     const atKill = bench.chip('killed').pulses;
+    this.expect(atKill >= told, `the board had told of ${told} pulses, the file of the chip holds ${atKill}`);
     this.wasPulsing = atKill > 0 && atKill < this.mask.conducting.size;
     await bench.start(victim);
     const jobs = await bench.client.jobs();
@@ -150,8 +152,8 @@ async function undisturbed(bench: SigkillBench): Promise<number> {
   return bytes;
 }
 
-/** Kills so many times. @param tell called after each, with its number */
-export async function sigkill(kills: number, seed: number, tell: (done: number) => void = () => undefined): Promise<SigkillReport> {
+/** Kills so many times, each on a chip of its own. @throws Error where a process does not come back, or a job does not end */
+export async function sigkill(kills: number, seed: number): Promise<SigkillReport> {
   const bench = await SigkillBench.open();
   try {
     const bytes = await undisturbed(bench);
@@ -165,13 +167,12 @@ export async function sigkill(kills: number, seed: number, tell: (done: number) 
       const mask = maskOn(chip);
       const point = pointAt(number, prng, bytes, mask.conducting.size);
       const kill = new Kill(bench, mask, point);
-      await kill.run();
+      await kill.run().catch((error: unknown) => { throw new Error(`${point.name}: ${error}`, { cause: error }); });
       victims[point.victim] += 1;
       ends[kill.end] = (ends[kill.end] ?? 0) + 1;
       whilePulsing += kill.wasPulsing ? 1 : 0;
       cells += chip.codes.length;
       problems.push(...kill.problems);
-      tell(number + 1);
     }
     return { kills: victims, whilePulsing, ends, cells, problems };
   } finally {
