@@ -112,6 +112,11 @@ export class Device {
     this.bulk = new BulkTransfers(this.connection, () => clock.nowMicroseconds(), (method, body, request) => this.request(method, body, request));
   }
 
+  /** How people call it: its address, where it was opened by one. */
+  get name(): string {
+    return this.options.name;
+  }
+
   get state(): DeviceState {
     return this.current;
   }

@@ -5,6 +5,7 @@ import swaggerUi from '@fastify/swagger-ui';
 import websocket from '@fastify/websocket';
 import { MacroError } from '../proto/error.js';
 import { arrayRoutes } from './http/array-operations.js';
+import { chipRoutes } from './http/chips.js';
 import { deviceRoutes } from './http/devices.js';
 import { type App, createFastify } from './http/fastify.js';
 import { healthRoutes } from './http/health.js';
@@ -70,7 +71,7 @@ async function describe(app: App): Promise<void> {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'prime-hil', version: version(), description: 'Control service of a memristor bench' },
-      tags: ['inference', 'array', 'jobs', 'devices', 'models', 'operation'].map((name) => ({ name })),
+      tags: ['inference', 'array', 'chips', 'jobs', 'devices', 'models', 'operation'].map((name) => ({ name })),
     },
   });
   await app.register(swaggerUi, { routePrefix: '/docs' });
@@ -96,6 +97,7 @@ export async function buildApp(parts: ServiceParts, options: AppOptions): Promis
     modelRoutes(typed, parts);
     arrayRoutes(typed, parts);
     wearRoutes(typed, parts);
+    chipRoutes(typed, parts);
     snapshotRoutes(typed, parts);
     healthRoutes(typed, parts);
     telemetryRoutes(typed, parts);

@@ -19,6 +19,7 @@ import { Scheduler } from './job/scheduler.js';
 import type { JobFailure } from './job/state.js';
 import { JobStore } from './job/store.js';
 import { type DeviceFigures, Metrics, type MetricSources } from './metrics.js';
+import { ChipStore } from './store/chips.js';
 import { type Database, openDatabase } from './store/database.js';
 import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
@@ -109,7 +110,7 @@ interface Core {
 }
 
 function arraySourcesOf(
-  { connectTimeoutMilliseconds }: Configuration, database: Database, objects: ObjectStore, models: ModelStore, store: JobStore,
+  { connectTimeoutMilliseconds }: Configuration, database: Database, objects: ObjectStore, models: ModelStore, store: JobStore, chips: ChipStore,
 ): ArraySources {
   return {
     connectTimeoutMilliseconds,
@@ -122,19 +123,22 @@ function arraySourcesOf(
     },
     keep: (bytes) => objects.put(bytes),
     earlierCheckpoint: (job, name) => store.earlierCheckpoint(job, name),
+    keepSnapshot: (snapshot) => chips.add(snapshot),
+    now: () => new Date().toISOString(),
   };
 }
 
 function assemble(configuration: Configuration, { database, registry, bus }: Core, opened: Opened): ServiceParts {
   const objects = new ObjectStore(configuration.homeFolder);
   const models = new ModelStore(database, objects);
+  const chips = new ChipStore(database, objects);
   const store = new JobStore(database, () => Date.now(), () => randomUUID());
   const sources: MetricSources = { devices: () => figuresOf(registry), jobsByState: () => store.counts() };
   const metrics = new Metrics(sources);
   opened.add(countFailures(bus, metrics));
   const progress = new JobProgress(bus);
   opened.add(() => progress.close());
-  const arraySources = arraySourcesOf(configuration, database, objects, models, store);
+  const arraySources = arraySourcesOf(configuration, database, objects, models, store, chips);
   const { connectTimeoutMilliseconds, meter, snapshot, model } = arraySources;
   const inference = inferenceJob({
     connectTimeoutMilliseconds,
@@ -147,7 +151,7 @@ function assemble(configuration: Configuration, { database, registry, bus }: Cor
   });
   const scheduler = new Scheduler(store, registry, [inference, ...arrayOperations(arraySources).map((kind) => arrayJob(kind, arraySources))], bus, systemClock);
   opened.add(() => scheduler.close());
-  return { configuration, store, objects, models, registry, scheduler, bus, metrics, progress, arraySources };
+  return { configuration, store, objects, models, chips, registry, scheduler, bus, metrics, progress, arraySources };
 }
 
 async function listen(app: App, { host, port }: Configuration): Promise<string> {

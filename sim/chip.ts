@@ -280,11 +280,16 @@ export class Chip {
     return pairs;
   }
 
-  /** Takes conductances over from a recorded map; what conducts nothing is pristine. @param microsiemens one value a cell */
-  setConductances(microsiemens: Float32Array): void {
+  /**
+   * Takes conductances over from a recorded map. A cell that was never formed is pristine, whatever its reads said; without `unformed` those are the ones
+   * that conduct nothing.
+   * @param microsiemens one value a cell
+   */
+  setConductances(microsiemens: ArrayLike<number>, unformed?: Uint8Array): void {
     for (let cell = 0; cell < cellCount; cell += 1) {
       this.codes[cell] = this.codeOf(microsiemens[cell]);
-      this.states[cell] = this.codes[cell] === 0 ? cellState.pristine : cellState.formed;
+      const isPristine = unformed === undefined ? this.codes[cell] === 0 : unformed[cell] === 1;
+      this.states[cell] = isPristine ? cellState.pristine : cellState.formed;
       this.changed.add(cell);
     }
   }

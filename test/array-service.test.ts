@@ -92,6 +92,18 @@ t.test('the command line prints tables for people and JSON for programs, and kee
   t.equal(read.exitCode, 0, read.stderr);
   t.equal(JSON.parse(read.stdout).summary.cells, 32);
   t.strictSame(readFileSync(out, 'utf8').trim().split('\n').map((line) => line.split(',').length), [8, 8, 8, 8]);
+  const whole = join(folder, 'chip.npz');
+  t.equal((await prime('read', '--local', 'sim:lab', '--out', whole)).exitCode, 0);
+  const again = await prime('read', '--local', `sim:lab?seed=2&snapshot=${whole}`, '--region', 'bl 0-3, sl 0-7', '--averages', '1024', '--json');
+  const [before, after] = [read, again].map(({ stdout }) => JSON.parse(stdout).summary.meanMicrosiemens);
+  t.ok(Math.abs(after / before - 1) < 0.02, `a chip that starts from what was read conducts ${after}, as ${before}`);
+  const reads = join(folder, 'reads.npy');
+  const retention = await prime('retention', '--local', 'sim:lab', '--region', 'bl 0-3, sl 0-7', '--last-seconds', '10', '--out', reads, '--json');
+  t.equal(retention.exitCode, 0, retention.stderr);
+  t.equal(readNpyArray(readFileSync(join(folder, 'reads.seconds.npy')), 'seconds', 'f8').data.length, JSON.parse(retention.stdout).summary.reads);
+  t.equal(readNpyArray(readFileSync(reads), 'reads', 'u2').shape[1], 32);
+  const lost = await prime('characterise', '--local', 'sim:lab', '--sweep', 'reset', '--out', join(folder, 'none', 'curve.csv'));
+  t.match(lost, { exitCode: 2, stderr: /^BAD_ARGUMENT: --out .* cannot be written/ }, 'before a cell is worn for it');
   const broken = await prime('form', '--local', 'sim:lab?state=pristine', '--region', 'bl 0, sl 0', '--step', '1', '--json');
   t.equal(broken.exitCode, 1);
   t.match(broken.stderr, /^PULSE_REFUSED: /);

@@ -229,8 +229,9 @@ t.test('ageing counts with the share of a cell that gets through', async (t) => 
   const drifting = { driftMeanFractionPerDecade: 0.002, driftSdFractionPerDecade: 0.002, lineResistanceOhmsPerCell: 1 };
   const chip = chipWith(drifting);
   const macro = new Macro(chip);
+  macro.beginPulses();
+  for (const cell of [3, 400, 300 * 512 + 3]) chip.set(cell, { amplitudeMillivolts: 2000, widthNanoseconds: 1000, complianceMicroamperes: 60 });
   const fresh = macro.tile(someLines).codes;
-  for (const cell of [3, 400, 300 * 512 + 3]) chip.changedAtNanoseconds[cell] = 0;
   chip.operationNanoseconds = 1e15;
   const aged = macro.tile(someLines).codes;
   const change = chip.codeNow(3) - chip.codes[3];

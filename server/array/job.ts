@@ -12,11 +12,13 @@ import type { Operation } from './operation.js';
 import type { Plan } from './plan.js';
 import { programOperation } from './program.js';
 import { readOperation } from './read.js';
+import { retentionOperation } from './retention.js';
 import { selfTestOperation } from './self-test.js';
+import { snapshotOperation, type SnapshotSources } from './snapshot.js';
 import type { WearMeter } from './wear-meter.js';
 
 /** Where jobs on an array find what they need beside their device. */
-export interface ArraySources extends MaskSources {
+export interface ArraySources extends MaskSources, SnapshotSources {
   readonly connectTimeoutMilliseconds: number;
   readonly meter: WearMeter;
   /** Keeps bytes for good. @returns their digest */
@@ -26,8 +28,11 @@ export interface ArraySources extends MaskSources {
 }
 
 /** Every operation on an array; what each takes is its own business. */
-export function arrayOperations(sources: MaskSources): readonly Operation<unknown>[] {
-  const all = [formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation];
+export function arrayOperations(sources: MaskSources & SnapshotSources): readonly Operation<unknown>[] {
+  const all = [
+    formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation,
+    snapshotOperation(sources), retentionOperation,
+  ];
   return all as unknown as readonly Operation<unknown>[];
 }
 
@@ -65,6 +70,7 @@ export function arrayJob(operation: Operation<unknown>, sources: ArraySources): 
       const objects: Record<string, string> = {};
       let rows = 0;
       const summary = await operation.run(array, parameters, {
+        id: job.id,
         keep: (name, bytes) => { objects[name] = sources.keep(bytes); },
         row: (row) => { context.result(rows, row); rows += 1; },
         checkpoint: (name, data) => context.checkpoint(name, data),

@@ -4,6 +4,7 @@ import type { Plan } from './plan.js';
 
 /** What a running operation may use beside its array. */
 export interface OperationJob {
+  readonly id: string;
   /** Keeps bytes under a name that the result will show. */
   keep(name: string, bytes: Uint8Array): void;
   row(row: unknown): void;

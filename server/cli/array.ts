@@ -1,14 +1,14 @@
-import { readFileSync, writeFileSync } from 'node:fs';
 import { parseRegion } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
 import type { BrokenLimit, PulseNumbers } from '../array/planned-pulses.js';
 import type { Plan } from '../array/plan.js';
 import type { Check } from '../array/self-test.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
-import { readNpyArray, writeNpy } from '../network/npy.js';
+import { readNpyArray } from '../network/npy.js';
+import { formatOfFile } from '../snapshot/format.js';
 import type { JobView, ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed, table } from './console.js';
-import { writeNpz } from './npz.js';
+import { checkOutput, readInput, writeOutput } from './input-file.js';
 import { ProgressLine } from './progress.js';
 import { type ServiceChoice, withService } from './service-choice.js';
 
@@ -20,6 +20,7 @@ export interface ArrayArguments extends ServiceChoice {
   readonly json: boolean;
   readonly region?: string;
   readonly maximumPulses?: string;
+  readonly out?: string;
 }
 
 /** A number that an option holds. @throws MacroError BAD_ARGUMENT */
@@ -131,6 +132,7 @@ async function follow(client: ServiceClient, jobId: string, console: Console): P
 }
 
 async function run(command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>): Promise<number> {
+  if (args.out !== undefined) checkOutput(args.out);
   const common = commonOf(args);
   return withService(args, console, async (client) => {
     const body = given({ ...common, ...command.fields, ...(await prepare?.(client)) });
@@ -158,36 +160,39 @@ export const form = (args: FormArguments, console: Console): Promise<number> =>
 
 export interface ReadArguments extends ArrayArguments {
   readonly averages?: string;
-  readonly out?: string;
 }
 
-/** The conductances that a read has left, as a file of the kind that its name says. */
-function conductanceFile(path: string, npy: Uint8Array, summary: EndedJob['summary']): Uint8Array {
+/** The conductances that a read of a part has left: codes as .npy, or µS as lines of text. */
+function regionFile(path: string, npy: Uint8Array, summary: EndedJob['summary']): Uint8Array | string {
+  if (path.endsWith('.npy')) return npy;
   const { data, shape: [bitLines, sourceLines] } = readNpyArray(npy, 'codes', 'u2');
   const unit = Number(summary['cellUnitNanosiemens']) / 1000;
-  const microsiemens = Float32Array.from(data, (code) => code * unit);
-  if (path.endsWith('.npy')) return npy;
-  if (path.endsWith('.npz')) {
-    return writeNpz(new Map([['codes', npy], ['microsiemens', writeNpy(microsiemens, [bitLines, sourceLines])]]));
-  }
   const lines = Array.from({ length: bitLines }, (_, row) =>
-    Array.from(microsiemens.subarray(row * sourceLines, (row + 1) * sourceLines), (value) => String(Math.round(value * 1000) / 1000)).join(','));
-  return Buffer.from(`${lines.join('\n')}\n`);
+    Array.from(data.subarray(row * sourceLines, (row + 1) * sourceLines), (code) => String(Math.round(code * unit * 1000) / 1000)).join(','));
+  return `${lines.join('\n')}\n`;
 }
 
-function checkOut(path: string | undefined): void {
-  if (path === undefined || /\.(npz|npy|csv)$/.test(path)) return;
-  throw new MacroError('BAD_ARGUMENT', `--out is "${path}"; it ends in .npz (codes and µS), .npy (codes) or .csv (µS, a bit line a row)`, { field: 'out' });
+function checkRegionFile(path: string): void {
+  if (/\.(npy|csv)$/.test(path)) return;
+  const means = 'a part of the array is written as .npy (codes) or .csv (µS, a bit line a row); .npz and .h5 are snapshots of the whole';
+  throw new MacroError('BAD_ARGUMENT', `--out is "${path}"; ${means}`, { field: 'out' });
 }
 
-/** `prime read`: what cells conduct; `--out` keeps it. */
+/** `prime read`: what cells conduct. `--out` keeps it: all of it as a snapshot, from which a simulated chip can start, or a region of it. */
 export async function read(args: ReadArguments, console: Console): Promise<number> {
-  const { out } = args;
-  checkOut(out);
-  const finish = async (client: ServiceClient, job: EndedJob) => {
-    if (out !== undefined) writeFileSync(out, conductanceFile(out, await client.jobObject(job.id, 'codes'), job.summary));
-  };
-  return run({ path: '/v1/reads', fields: { averages: numberOf('averages', args.averages) }, finish }, args, console);
+  const { out, region } = args;
+  const fields = { averages: numberOf('averages', args.averages) };
+  if (out === undefined) return run({ path: '/v1/reads', fields }, args, console);
+  if (region === undefined && !out.endsWith('.npy')) {
+    const format = formatOfFile(out);
+    const finish = async (client: ServiceClient, { summary }: EndedJob) => {
+      writeOutput(out, await client.snapshotFile(String(summary['digest']), format));
+    };
+    return run({ path: '/v1/snapshot-takings', fields, finish }, args, console);
+  }
+  checkRegionFile(out);
+  const finish = async (client: ServiceClient, job: EndedJob) => writeOutput(out, regionFile(out, await client.jobObject(job.id, 'codes'), job.summary));
+  return run({ path: '/v1/reads', fields, finish }, args, console);
 }
 
 export interface ProgramArguments extends ArrayArguments {
@@ -199,12 +204,7 @@ export interface ProgramArguments extends ArrayArguments {
 
 /** Lines of `bit line,source line,µS`. */
 function readTargets(path: string): object[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new MacroError('INPUT_NOT_FOUND', `${path} cannot be read`, { field: 'cells', cause: error });
-  }
+  const text = new TextDecoder().decode(readInput(path));
   return text.split('\n').filter((line) => line.trim() !== '').map((line, index) => {
     const [bitLine, sourceLine, microsiemens, ...rest] = line.split(',').map(Number);
     if (![bitLine, sourceLine, microsiemens].every(Number.isFinite) || rest.length > 0) {
@@ -236,20 +236,12 @@ export interface ApplyMaskArguments extends ArrayArguments {
 export async function applyMask(args: ApplyMaskArguments, console: Console): Promise<number> {
   const files = filesOfBundle(readBundle(args.model));
   const { regrow, residualLimit, tolerance, snapshot } = args;
-  const map = snapshot === undefined ? undefined : readFileOrRefuse(snapshot, 'snapshot');
+  const map = snapshot === undefined ? undefined : readInput(snapshot);
   const fields = { regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance) };
   return run({ path: '/v1/mask-applications', fields }, args, console, async (client) => {
     if (map !== undefined) await client.uploadSnapshot(map);
     return { model: await client.uploadModel(files) };
   });
-}
-
-function readFileOrRefuse(path: string, field: string): Uint8Array {
-  try {
-    return new Uint8Array(readFileSync(path));
-  } catch (error) {
-    throw new MacroError('INPUT_NOT_FOUND', `${path} cannot be read`, { field, cause: error });
-  }
 }
 
 /** `prime self-test`: whether line, board and array are as they should be. */
@@ -261,7 +253,6 @@ export interface CharacteriseArguments extends ArrayArguments, StaircaseArgument
   readonly averages?: string;
   readonly cycles?: string;
   readonly reads?: string;
-  readonly out?: string;
 }
 
 /** `prime characterise`: a curve of some cells; `--out` keeps its table. */
@@ -271,7 +262,7 @@ export async function characterise(args: CharacteriseArguments, console: Console
     sweep, averages: numberOf('averages', averages), cycles: numberOf('cycles', cycles), reads: numberOf('reads', reads), staircase: staircaseOf(args),
   };
   const finish = async (client: ServiceClient, job: EndedJob) => {
-    if (out !== undefined) writeFileSync(out, await client.jobObject(job.id, 'table'));
+    if (out !== undefined) writeOutput(out, await client.jobObject(job.id, 'table'));
   };
   return run({ path: '/v1/characterisations', fields, finish }, args, console);
 }
@@ -283,3 +274,27 @@ export interface CalibrateArguments extends ArrayArguments {
 /** `prime calibrate`: gain, offset and noise of every converter. */
 export const calibrate = (args: CalibrateArguments, console: Console): Promise<number> =>
   run({ path: '/v1/calibrations', fields: { averages: numberOf('averages', args.averages) } }, args, console);
+
+export interface RetentionArguments extends ArrayArguments {
+  readonly averages?: string;
+  readonly firstSeconds?: string;
+  readonly lastSeconds?: string;
+  readonly pointsPerDecade?: string;
+  readonly sinceLastPulse?: string;
+}
+
+/** `prime retention`: the same cells again at log-spaced times; `--out` keeps their codes, times × cells, as a twin is fitted to. */
+export async function retention(args: RetentionArguments, console: Console): Promise<number> {
+  const { averages, firstSeconds, lastSeconds, pointsPerDecade, sinceLastPulse, out } = args;
+  if (out !== undefined && !out.endsWith('.npy')) throw new MacroError('BAD_ARGUMENT', `--out is "${out}"; it ends in .npy`, { field: 'out' });
+  const fields = {
+    averages: numberOf('averages', averages), firstSeconds: numberOf('first-seconds', firstSeconds), lastSeconds: numberOf('last-seconds', lastSeconds),
+    pointsPerDecade: numberOf('points-per-decade', pointsPerDecade), secondsSinceLastPulse: numberOf('since-last-pulse', sinceLastPulse),
+  };
+  const finish = async (client: ServiceClient, job: EndedJob) => {
+    if (out === undefined) return;
+    writeOutput(out, await client.jobObject(job.id, 'reads'));
+    writeOutput(out.replace(/\.npy$/, '.seconds.npy'), await client.jobObject(job.id, 'seconds'));
+  };
+  return run({ path: '/v1/retentions', fields, finish }, args, console);
+}

@@ -7,6 +7,8 @@ import type { wearSchema } from '../http/schemas.js';
 import type { GivenOptions } from '../inference/options.js';
 import type { InferenceRow, Summary } from '../inference/result.js';
 import type { SentRecording } from '../inference/recording-pack.js';
+import type { ChipPassport } from '../snapshot/header.js';
+import type { SnapshotEntry } from '../store/chips.js';
 
 /** What the service tells of a job. */
 export interface JobView {
@@ -87,6 +89,7 @@ export class ServiceClient {
     return (await this.#post<{ plan: Plan }>(path, { ...body, dryRun: true })).plan;
   }
 
+  /** @param path of its collection, as /v1/formings */
   async submitOperation(path: string, body: object): Promise<JobView> {
     return (await this.#post<{ job: JobView }>(path, body)).job;
   }
@@ -136,6 +139,35 @@ export class ServiceClient {
 
   async devices(): Promise<DeviceView[]> {
     return (await this.#json<{ devices: DeviceView[] }>('/v1/devices')).devices;
+  }
+
+  async chips(): Promise<ChipPassport[]> {
+    return (await this.#json<{ chips: ChipPassport[] }>('/v1/chips')).chips;
+  }
+
+  passport(chipId: string): Promise<ChipPassport> {
+    return this.#json(`/v1/chips/${encodeURIComponent(chipId)}`);
+  }
+
+  writePassport(passport: ChipPassport): Promise<ChipPassport> {
+    const init = { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify(passport) };
+    return this.#json(`/v1/chips/${encodeURIComponent(passport.chipId)}`, init);
+  }
+
+  async snapshots(chipId: string): Promise<SnapshotEntry[]> {
+    return (await this.#json<{ snapshots: SnapshotEntry[] }>(`/v1/chips/${encodeURIComponent(chipId)}/snapshots`)).snapshots;
+  }
+
+  /** Stores a snapshot or imports a map. @param query as of POST /v1/snapshots; its name says what the bytes are @returns its digest */
+  async importSnapshot(bytes: Uint8Array, query: Readonly<Record<string, string>>): Promise<string> {
+    const init = { method: 'POST', headers: { 'content-type': 'application/octet-stream' }, body: bytes as Uint8Array<ArrayBuffer> };
+    return (await this.#json<{ id: string }>(`/v1/snapshots?${new URLSearchParams(query)}`, init)).id;
+  }
+
+  /** @param format npz, h5 or csv */
+  async snapshotFile(digest: string, format: string): Promise<Uint8Array> {
+    const response = await this.#request(`/v1/snapshots/${encodeURIComponent(digest)}.${format}`);
+    return new Uint8Array(await response.arrayBuffer());
   }
 
   /** Rows of a job as they come, until it has ended. */

@@ -3,8 +3,9 @@ import { MacroError } from '../../proto/error.js';
 import {
   type ApplyMaskArguments, type ArrayArguments, applyMask, type CalibrateArguments, type CharacteriseArguments, calibrate, characterise,
   type FormArguments, form, type ProgramArguments, program as programCells, type ReadArguments, read,
-  selfTest,
+  type RetentionArguments, retention, selfTest,
 } from './array.js';
+import { addChip } from './chip.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
 import { type ConformanceArguments, conformance } from './conformance.js';
 import { type DecodeArguments, decode } from './decode.js';
@@ -16,6 +17,7 @@ import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
 import { type WearArguments, wear } from './wear.js';
+import { addTwin } from './twin.js';
 
 type Run = (exitCode: number) => void;
 
@@ -121,7 +123,7 @@ function addArray(program: Command, console: Console, done: Run): void {
   addForm(program, console, done);
   withRegion(onArray(program.command('read').description('read what cells conduct')))
     .option('--averages <count>', 'reads of a cell that are averaged (default: 4)')
-    .option('--out <file>', 'keep the map: .npz (codes and µS), .npy (codes) or .csv (µS)')
+    .option('--out <file>', 'keep a snapshot of the whole array: .npz, .h5 or .csv; or the codes of a region: .npy; or its µS: .csv')
     .action(async (given: ReadArguments) => done(await read(given, console)));
   withBudget(withRegion(onArray(program.command('program').description('program cells to a target conductance'))))
     .option('--target <microsiemens>', 'conductance of all cells of the region')
@@ -155,6 +157,18 @@ function addArray(program: Command, console: Console, done: Run): void {
     .action(async (given: WearArguments) => done(await wear(given, console)));
 }
 
+function addRetention(program: Command, console: Console, done: Run): void {
+  const command = onArray(program.command('retention').description('read the same cells again at log-spaced times; pulses nothing'));
+  withRegion(command, 'bl 0-15, sl 0-511')
+    .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
+    .option('--first-seconds <seconds>', 'first time after the first read (default: 1)')
+    .option('--last-seconds <seconds>', 'last time (default: 1000)')
+    .option('--points-per-decade <count>', 'how many times a decade (default: 3)')
+    .option('--since-last-pulse <seconds>', 'since the cells were last pulsed, where it is known')
+    .option('--out <file>', 'keep the codes, times × cells, .npy; the times beside it as .seconds.npy')
+    .action(async (given: RetentionArguments) => done(await retention(given, console)));
+}
+
 function addSim(program: Command, console: Console, done: Run): void {
   program
     .command('sim')
@@ -177,11 +191,15 @@ function commandLine(console: Console, done: Run): Command {
   addServe(program, console, done);
   addLists(program, console, done);
   addArray(program, console, done);
+  addRetention(program, console, done);
   addConformance(program, console, done);
   addDecode(program, console, done);
   addSim(program, console, done);
-  for (const command of [program, ...program.commands]) command.exitOverride().configureOutput(program.configureOutput());
-  for (const command of program.commands) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');
+  addChip(program, withService, console, done);
+  addTwin(program, withService, console, done);
+  const all = [...program.commands, ...program.commands.flatMap(({ commands }) => commands)];
+  for (const command of [program, ...all]) command.exitOverride().configureOutput(program.configureOutput());
+  for (const command of all) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');
   return program;
 }
 

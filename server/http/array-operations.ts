@@ -16,6 +16,8 @@ const collections: Readonly<Record<string, { readonly path: string; readonly sum
   'self-test': { path: '/v1/self-tests', summary: 'Check line, board and array without a pulse' },
   characterise: { path: '/v1/characterisations', summary: 'Take a curve of some cells: forming, RESET, SET, noise or endurance' },
   calibrate: { path: '/v1/calibrations', summary: 'Gain, offset and noise of every converter' },
+  snapshot: { path: '/v1/snapshot-takings', summary: 'Read every cell under stated conditions and keep the snapshot' },
+  retention: { path: '/v1/retentions', summary: 'Read the same cells again at log-spaced times' },
 };
 
 const description =

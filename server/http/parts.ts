@@ -5,6 +5,7 @@ import type { EventBus } from '../event-bus.js';
 import type { Scheduler } from '../job/scheduler.js';
 import type { JobStore } from '../job/store.js';
 import type { Metrics } from '../metrics.js';
+import type { ChipStore } from '../store/chips.js';
 import type { ModelStore } from '../store/models.js';
 import type { ObjectStore } from '../store/objects.js';
 import type { JobProgress } from './job-progress.js';
@@ -15,6 +16,7 @@ export interface ServiceParts {
   readonly store: JobStore;
   readonly objects: ObjectStore;
   readonly models: ModelStore;
+  readonly chips: ChipStore;
   readonly registry: Registry;
   readonly scheduler: Scheduler;
   readonly bus: EventBus;

@@ -27,7 +27,7 @@ const options = {
   seed: { type: 'string', default: '1', help: ['integer', 'which chip of its kind it is'] },
   state: { type: 'string', default: 'formed', help: ['state', 'formed or pristine'] },
   chip: { type: 'string', help: ['file', 'keep the chip here from run to run'] },
-  snapshot: { type: 'string', help: ['file', 'conductances of the cells, .npy'] },
+  snapshot: { type: 'string', help: ['file', 'conductances of the cells, .npy or .npz'] },
   pace: { type: 'string', default: 'none', help: ['pace', 'real: operations take the time that the model accounts for them; or none'] },
   firmware: { type: 'string', default: 'current', help: ['name', `what the board runs: ${firmwareNames.join(', ')}`] },
   listen: { type: 'string', default: 'tcp://127.0.0.1:7700', help: ['address', 'where hosts connect; port 0 takes a free one'] },
@@ -87,7 +87,10 @@ function makeChip(values: Values, profile: Profile): Chip {
   if (saved !== undefined) return saved;
   const isPristine = oneOf('state', values.state, 'formed', 'pristine') === 'pristine';
   const chip = isPristine ? Chip.pristine(profile, seed) : Chip.formed(profile, seed);
-  if (values.snapshot !== undefined) chip.setConductances(readSnapshotFile(values.snapshot, [bitLineCount, sourceLineCount]));
+  if (values.snapshot !== undefined) {
+    const { microsiemens, unformed } = readSnapshotFile(values.snapshot, [bitLineCount, sourceLineCount]);
+    chip.setConductances(microsiemens, unformed);
+  }
   return chip;
 }
 

@@ -1,0 +1,37 @@
+import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { MacroError } from '../../proto/error.js';
+import { fileBytesMaximum } from '../snapshot/import.js';
+
+/**
+ * The bytes of a file that a user has named.
+ * @throws MacroError INPUT_NOT_FOUND, REQUEST_TOO_LARGE
+ */
+export function readInput(path: string): Uint8Array {
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (!status?.isFile()) throw new MacroError('INPUT_NOT_FOUND', `${path} is no file`, { field: path });
+  const { size } = status;
+  if (size > fileBytesMaximum) throw new MacroError('REQUEST_TOO_LARGE', `${path} has ${size} bytes, the limit is ${fileBytesMaximum}`, { field: path });
+  return new Uint8Array(readFileSync(path));
+}
+
+function orRefuse(path: string, write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    throw new MacroError('BAD_ARGUMENT', `--out ${path} cannot be written: ${(error as Error).message}`, { field: 'out', cause: error });
+  }
+}
+
+/** Called before work that could not be repeated. @throws MacroError BAD_ARGUMENT where nothing can be written there */
+export const checkOutput = (path: string): void => orRefuse(path, () => accessSync(existsSync(path) ? path : dirname(path), constants.W_OK));
+
+/** @throws MacroError BAD_ARGUMENT where nothing can be written there */
+export const writeOutput = (path: string, bytes: Uint8Array | string): void => orRefuse(path, () => writeFileSync(path, bytes));
+
+/** A number of the command line. @throws MacroError BAD_ARGUMENT naming the option and its range */
+export function numberOption(name: string, text: string, minimum: number, maximum: number, isInteger = false): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (value >= minimum && value <= maximum && (!isInteger || Number.isInteger(value))) return value;
+  throw new MacroError('BAD_ARGUMENT', `--${name} is "${text}"; it is ${isInteger ? 'an integer' : 'a number'} from ${minimum} to ${maximum}`, { field: name });
+}
