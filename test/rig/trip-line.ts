@@ -93,24 +93,33 @@ export class TripLine {
     const decoder = new FrameDecoder();
     host.on('data', (bytes) => this.pass(bytes, board));
     board.on('data', (bytes) => {
-      for (const { frame } of decoder.push(bytes)) if (frame?.type === 'DATA') this.hear(frame.payload);
+      // Many frames may come at once: the point is reached at one of them, and those behind it are on their way still.
+      for (const { frame } of decoder.push(bytes)) if (frame?.type === 'DATA' && this.hear(frame.payload)) return;
       this.pass(bytes, host);
     });
     host.resume();
   }
 
-  private hear(payload: Uint8Array): void {
+  /** @returns whether the point was reached */
+  private hear(payload: Uint8Array): boolean {
     const message = deviceMessageCodec.decode(payload);
-    if (message.ok) this.pulses = Math.max(this.pulses, message.value.progress?.cells?.pulses ?? 0);
+    const pulses = message.ok ? message.value.progress?.cells?.pulses : undefined;
+    if (pulses === undefined) return false;
+    this.pulses = Math.max(this.pulses, pulses);
+    return this.hasTripped();
   }
 
   private pass(bytes: Uint8Array, to: Socket): void {
     this.bytes += bytes.length;
+    if (!this.hasTripped() && !to.destroyed) to.write(bytes);
+  }
+
+  private hasTripped(): boolean {
     const { trip } = this;
-    if (trip?.isReached(this.passed)) {
-      this.trip = undefined;
-      trip.action();
-      this.cut();
-    } else if (!to.destroyed) to.write(bytes);
+    if (!trip?.isReached(this.passed)) return false;
+    this.trip = undefined;
+    trip.action();
+    this.cut();
+    return true;
   }
 }

@@ -50,10 +50,11 @@ const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
     return undefined;
   },
   async sigkill() {
-    const { kills: { service, simulator }, whilePulsing, ends, cells, problems } = await sigkill(kills, killSeed);
+    const { kills: { service, simulator }, amidPulses, ends, cells, problems } = await sigkill(kills, killSeed);
     const jobs = Object.entries(ends).map(([state, count]) => `${count} ${state}`).join(', ');
     const victims = `service ${service}, simulator ${simulator}`;
-    say(`sigkill: ${service + simulator} kills (${victims}), ${whilePulsing} of them while pulsing, jobs ${jobs}, ${cells} cells checked`);
+    say(`sigkill: ${service + simulator} kills (${victims}), ${amidPulses} of them while pulsing, jobs ${jobs}, ${cells} cells checked`);
+    if (amidPulses < kills / 5) return `only ${amidPulses} kills lie between the first and the last pulse`;
     return problems.length === 0 ? undefined : problems.join('; ');
   },
   async simulate() {

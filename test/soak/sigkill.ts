@@ -14,8 +14,10 @@ import type { Passed } from '../rig/trip-line.js';
 
 export interface SigkillReport {
   readonly kills: Readonly<Record<Process, number>>;
-  /** Kills when some of the pulses had been given and some had not. */
-  readonly whilePulsing: number;
+  /** Kills when the host had heard of some pulses and not of all. */
+  readonly amidProgress: number;
+  /** Kills when the chip had had some of the pulses and not all: a board is ahead of what is heard of it. */
+  readonly amidPulses: number;
   /** How the jobs ended that were killed. */
   readonly ends: Readonly<Record<string, number>>;
   /** Cells whose counts and outcomes were compared with the chip. */
@@ -50,7 +52,8 @@ function pointAt(number: number, prng: SeededPrng, bytes: number, pulses: number
 class Kill {
   readonly problems: string[] = [];
   end = 'UNHEARD';
-  wasPulsing = false;
+  told = 0;
+  given = 0;
 
   constructor(private readonly bench: SigkillBench, private readonly mask: Mask, private readonly point: Point) {}
 
@@ -94,12 +97,11 @@ class Kill {
       return job && ended.includes(job.state) ? true : undefined;
     });
     if (gone === undefined) action();
-    const told = bench.line.passed.pulses;
+    this.told = bench.line.passed.pulses;
     bench.line.arm();
     await gone;
-    const atKill = bench.chip('killed').pulses;
-    this.expect(atKill >= told, `the board had told of ${told} pulses, the file of the chip holds ${atKill}`);
-    this.wasPulsing = atKill > 0 && atKill < this.mask.conducting.size;
+    this.given = bench.chip('killed').pulses;
+    this.expect(this.given >= this.told, `the board had told of ${this.told} pulses, the file of the chip holds ${this.given}`);
     await bench.start(victim);
     const jobs = await bench.client.jobs();
     const first = jobs.find(({ parameters }) => (parameters as { model?: string }).model === model);
@@ -161,7 +163,7 @@ export async function sigkill(kills: number, seed: number): Promise<SigkillRepor
     const ends: Record<string, number> = {};
     const problems: string[] = [];
     const victims = { service: 0, simulator: 0 };
-    let [whilePulsing, cells] = [0, 0];
+    let [amidProgress, amidPulses, cells] = [0, 0, 0];
     for (let number = 0; number < kills; number += 1) {
       const chip = await bench.insert(number + 2);
       const mask = maskOn(chip);
@@ -170,11 +172,13 @@ export async function sigkill(kills: number, seed: number): Promise<SigkillRepor
       await kill.run().catch((error: unknown) => { throw new Error(`${point.name}: ${error}`, { cause: error }); });
       victims[point.victim] += 1;
       ends[kill.end] = (ends[kill.end] ?? 0) + 1;
-      whilePulsing += kill.wasPulsing ? 1 : 0;
+      const isSome = (pulses: number) => (pulses > 0 && pulses < mask.conducting.size ? 1 : 0);
+      amidProgress += isSome(kill.told);
+      amidPulses += isSome(kill.given);
       cells += chip.codes.length;
       problems.push(...kill.problems);
     }
-    return { kills: victims, whilePulsing, ends, cells, problems };
+    return { kills: victims, amidProgress, amidPulses, ends, cells, problems };
   } finally {
     await bench.close();
   }
