@@ -31,6 +31,8 @@ export interface BoardOptions {
   readonly clock: Clock;
   readonly prng: Prng;
   readonly sha256: (bytes: Uint8Array) => Uint8Array;
+  /** Called after each step that did something to the chip, before anybody hears of it; throws where that could not be noted. */
+  readonly note?: (chip: Chip) => void;
   /** Called after each operation that changed the chip, before it is acknowledged; throws where the chip could not be saved. */
   readonly persist?: (chip: Chip) => void;
   /** `real`: an operation takes the time that the model accounts for it. */
@@ -160,13 +162,14 @@ export class Board {
   }
 
   private newBench(): Bench {
-    const { chip, persist, sha256 } = this.options;
+    const { chip, note, persist, sha256 } = this.options;
     const bulk = new BulkStore(maximumBulkBytes, sha256);
-    const save = () => {
+    const settled = (save?: (chip: Chip) => void) => () => {
+      if (save === undefined) return;
       this.macro.settleDrives();
-      persist?.(chip);
+      save(chip);
     };
-    return { chip, macro: this.macro, bulk, programs: new Map(), arrayState: () => this.arrayState(), persist: save };
+    return { chip, macro: this.macro, bulk, programs: new Map(), arrayState: () => this.arrayState(), note: settled(note), persist: settled(persist) };
   }
 
   private newQueue(): WorkQueue {

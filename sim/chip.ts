@@ -2,6 +2,7 @@ import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import type { Pulse } from '../proto/message.js';
 import { AgeingLaw, type CellAge } from './ageing.js';
 import { Chance, noiseStream } from './chance.js';
+import { applyCells, bytesOf, encodeCells, type Values } from './chip-changes.js';
 import { FormingLaw } from './forming.js';
 import type { Profile } from './profile.js';
 import { type SwitchedCell, SwitchingLaw } from './switching.js';
@@ -26,7 +27,7 @@ export interface SnapshotTile {
   readonly kept: Uint8Array;
 }
 
-const serialMagic = 0x50434832; // "PCH2"
+const serialMagic = 0x50434833; // "PCH3"
 const headerBytes = 28;
 /** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits (NUMERICS.md §"Read noise"). */
 export const squareUnit = 2 ** 12;
@@ -66,6 +67,9 @@ export class Chip {
   /** Pulses on each word line, and what that was then. */
   private readonly wordLinePulses = new Uint32Array(Math.max(bitLineCount, sourceLineCount));
   private readonly wordLinePulsesAtChange = new Uint32Array(cellCount);
+  /** Cells that something was done to since `takeChanges`, and what the header was then. */
+  private readonly changed = new Set<number>();
+  private headerTaken: Uint8Array | undefined;
 
   private constructor(readonly profile: Profile, readonly seed: number) {
     this.chipId = `sim-${profile.name}-${seed}`;
@@ -168,6 +172,7 @@ export class Chip {
     this.codes[minus] = this.codeOf(mean - differenceMicrosiemens / 2);
     this.states[plus] = cellState.formed;
     this.states[minus] = cellState.formed;
+    this.changed.add(plus).add(minus);
   }
 
   /** G+ − G− is the difference exactly, and both are at least 0. */
@@ -177,6 +182,7 @@ export class Chip {
     this.codes[minus] = common - Math.floor(differenceNanosiemens / 2);
     this.states[plus] = cellState.formed;
     this.states[minus] = cellState.formed;
+    this.changed.add(plus).add(minus);
   }
 
   private prune(cell: number): void {
@@ -194,6 +200,7 @@ export class Chip {
 
   /** A pulse reaches a cell: it counts, whatever it does, and opens the gates of its word line. */
   private strike(cell: number): void {
+    this.changed.add(cell);
     this.pulseCounts[cell] += 1;
     this.wordLinePulses[this.wordLineOf(cell)] += 1;
     // It is no neighbour of its own.
@@ -283,6 +290,7 @@ export class Chip {
       this.codes[cell] = this.codeOf(microsiemens[cell]);
       const isPristine = unformed === undefined ? this.codes[cell] === 0 : unformed[cell] === 1;
       this.states[cell] = isPristine ? cellState.pristine : cellState.formed;
+      this.changed.add(cell);
     }
   }
 
@@ -297,50 +305,86 @@ export class Chip {
     return bytes;
   }
 
-  /** What a chip file holds behind its header, in order. */
-  private get saved(): readonly (Uint8Array | Uint16Array | Uint32Array | Float64Array)[] {
+  private get perCell(): readonly Values[] {
     return [
       this.codes, this.states, this.pulseCounts, this.formingCounts, this.setCounts, this.changedAtNanoseconds, this.movedByPulse,
-      this.drivenAtChangeNanoseconds, this.drivenNanoseconds, this.wordLinePulses, this.wordLinePulsesAtChange,
+      this.drivenAtChangeNanoseconds, this.wordLinePulsesAtChange,
     ];
   }
 
-  private get savedBytes(): number {
-    return this.saved.reduce((sum, { byteLength }) => sum + byteLength, headerBytes);
+  private get perLine(): readonly Values[] {
+    return [this.drivenNanoseconds, this.wordLinePulses];
   }
 
-  /** The chip as bytes, for a chip file: a header, then what is known of the cells and of the bit lines. */
-  serialise(): Uint8Array {
-    const bytes = new Uint8Array(this.savedBytes);
+  private get header(): Uint8Array {
+    const bytes = new Uint8Array(headerBytes);
     const view = new DataView(bytes.buffer);
     view.setUint32(0, serialMagic, true);
     view.setUint32(4, this.seed, true);
     view.setUint32(8, this.arrayEpoch, true);
     view.setFloat64(12, this.operationCount, true);
     view.setFloat64(20, this.operationNanoseconds, true);
-    let at = headerBytes;
-    for (const { buffer, byteOffset, byteLength } of this.saved) {
-      bytes.set(new Uint8Array(buffer, byteOffset, byteLength), at);
-      at += byteLength;
-    }
     return bytes;
   }
 
-  /** @returns undefined where the bytes are no chip file */
+  /** Takes over a header, and behind it as many arrays. @returns where they end */
+  private restore(bytes: Uint8Array, arrays: readonly Values[]): number {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.arrayEpoch = view.getUint32(8, true);
+    this.operationCount = view.getFloat64(12, true);
+    this.operationNanoseconds = view.getFloat64(20, true);
+    let at = headerBytes;
+    for (const array of arrays) {
+      bytesOf(array).set(bytes.subarray(at, at + array.byteLength));
+      at += array.byteLength;
+    }
+    return at;
+  }
+
+  private findMoved(): void {
+    this.movedAtNanoseconds = this.changedAtNanoseconds.reduce((latest, moved) => Math.max(latest, moved));
+  }
+
+  /** The chip as bytes: a header, then what is known of the lines and of the cells. */
+  serialise(): Uint8Array {
+    return joined([this.header, ...this.perLine.map(bytesOf), ...this.perCell.map(bytesOf)]);
+  }
+
+  /** @returns undefined where the bytes are no chip */
   static deserialise(bytes: Uint8Array, profile: Profile): Chip | undefined {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (bytes.length < headerBytes || view.getUint32(0, true) !== serialMagic) return undefined;
     const chip = new Chip(profile, view.getUint32(4, true));
-    if (bytes.length !== chip.savedBytes) return undefined;
-    chip.arrayEpoch = view.getUint32(8, true);
-    chip.operationCount = view.getFloat64(12, true);
-    chip.operationNanoseconds = view.getFloat64(20, true);
-    let at = headerBytes;
-    for (const { buffer, byteOffset, byteLength } of chip.saved) {
-      new Uint8Array(buffer, byteOffset, byteLength).set(bytes.subarray(at, at + byteLength));
-      at += byteLength;
-    }
-    chip.movedAtNanoseconds = chip.changedAtNanoseconds.reduce((latest, moved) => Math.max(latest, moved));
+    const arrays = [...chip.perLine, ...chip.perCell];
+    if (bytes.length !== arrays.reduce((sum, { byteLength }) => sum + byteLength, headerBytes)) return undefined;
+    chip.restore(bytes, arrays);
+    chip.findMoved();
     return chip;
   }
+
+  /** What was done to the chip since this was called before, as bytes that `replay` takes; undefined: nothing. */
+  takeChanges(): Uint8Array | undefined {
+    const { header, headerTaken } = this;
+    if (this.changed.size === 0 && headerTaken?.every((byte, index) => byte === header[index])) return undefined;
+    const changes = joined([header, ...this.perLine.map(bytesOf), encodeCells(this.perCell, this.changed)]);
+    this.changed.clear();
+    this.headerTaken = header;
+    return changes;
+  }
+
+  /** Does again what `takeChanges` has told, in the order in which it told it. */
+  replay(changes: readonly Uint8Array[]): void {
+    for (const bytes of changes) applyCells(this.perCell, bytes.subarray(this.restore(bytes, this.perLine)));
+    this.findMoved();
+  }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }

@@ -16,7 +16,9 @@ export interface Bench {
   readonly bulk: BulkStore;
   readonly programs: Map<string, Program>;
   arrayState(): Uint8Array;
-  /** Makes what was done to the chip outlast this process, before it is acknowledged. */
+  /** Makes what was done to the chip outlast this process, before anybody hears of it. */
+  note(): void;
+  /** Makes what was done to the chip outlast a power cut, before it is acknowledged. */
   persist(): void;
 }
 

@@ -162,12 +162,15 @@ export class WorkQueue {
   }
 
   /**
-   * Takes one step. A chip that cannot be saved has been changed all the same: nobody may believe that nothing happened, nor that all is well.
+   * Takes one step, and notes what it did. A chip that cannot be saved has been changed all the same: nobody may believe that nothing happened, nor
+   * that all is well.
    * @returns what tells of it, when its time has passed
    */
   private stepped(entry: Entry): () => void {
     try {
       const { done, value } = entry.task.next();
+      // What changes nothing drives the array all the same: that is noted once, when it has ended.
+      if (done === true || isEffectful(entry)) this.bench.note();
       if (done !== true) return () => value && this.events.progress(entry, value);
       return () => {
         this.remove(entry);

@@ -1,35 +1,20 @@
 // A mask is applied, and the service or the device is killed at a seeded point of it. Whatever the point: the job ends with the truth, the ledger is what the
 // board has counted, and no cell gets a pulse that it did not need.
 import t, { type Test } from 'tap';
-import { hasCell } from '../server/array/cell-bitmap.js';
 import { usualMaskChoice } from '../server/array/mask-application.js';
-import { bundleFromFiles, filesOfBundle } from '../server/network/bundle.js';
-import { placeNetwork } from '../server/network/placement.js';
-import { fingerprintOf, prunedCells, snapshotDigest } from '../server/network/snapshot.js';
-import { overrideProfile, profileNamed } from '../sim/profile.js';
 import { countsOf } from './rig/array.js';
 import { KillBench, type Victim, victims } from './rig/kill-bench.js';
+import { maskedProfile, maskOn } from './rig/mask.js';
 import { SeededPrng } from './rig/seeded-prng.js';
-import { smallBundle } from './small-bundle.js';
 
-const geometry = { bitLines: 512, sourceLines: 512 };
-const profile = overrideProfile(profileNamed('lab-quiet'), { stuckOnFraction: 0 });
 const points = Number(process.env['PRIME_KILLS'] ?? 50);
 const mostTurns = 500_000;
 
 function benchWithMask(test: Test, seed: number) {
-  const bench = new KillBench(test, profile, seed);
-  const { network, layers } = smallBundle();
-  const { chip } = bench;
-  const record = {
-    format: 'prime-chip/1' as const, chipId: chip.chipId, fingerprint: fingerprintOf(chip.codes, geometry), snapshotDigest: snapshotDigest(chip.codes),
-    weightScale: network.weightScale, placements: placeNetwork(network, { geometry }),
-  };
-  const bundle = bundleFromFiles(filesOfBundle({ network, layers: layers.map(({ name, mask }) => ({ name, mask })), chip: record }));
+  const bench = new KillBench(test, maskedProfile(), seed);
+  const { bundle, conducting } = maskOn(bench.chip);
   bench.bundles.set(bundle.digest, bundle);
-  const pruned = prunedCells(layers.map(({ mask }) => mask), record.placements, geometry);
-  const conducting = [...chip.codes.keys()].filter((cell) => hasCell(pruned, cell) && chip.microsiemens(cell) >= usualMaskChoice.residualLimitMicrosiemens);
-  return { bench, conducting: new Set(conducting), parameters: { ...usualMaskChoice, model: bundle.digest } };
+  return { bench, conducting, parameters: { ...usualMaskChoice, model: bundle.digest } };
 }
 
 /** Kills at a turn of the first application, then applies the mask again. @returns what is wrong, and whether the mask was half applied */

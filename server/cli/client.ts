@@ -19,6 +19,7 @@ export interface JobView {
   readonly device: string;
   readonly state: string;
   readonly createdAt: string;
+  readonly parameters: unknown;
   readonly progress: { readonly done: number; readonly total: number } | null;
   readonly summary: unknown;
   readonly failure: { readonly code: string; readonly detail: string; readonly outcome: string } | null;

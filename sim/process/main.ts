@@ -11,7 +11,7 @@ import { firmwares } from '../firmware.js';
 import { useSweeps } from '../line-resistance.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
 import { profileSchema } from '../profile-fields.js';
-import { readChipFile, writeChipFile } from './chip-file.js';
+import { ChipFile, readChipFile } from './chip-file.js';
 import { readKernel } from './kernel-file.js';
 import { compiledLineSweeps } from './line-program.js';
 import { listenPty } from './listen-pty.js';
@@ -91,7 +91,6 @@ function makeChip(values: Values, profile: Profile): Chip {
     const { microsiemens, unformed } = readSnapshotFile(values.snapshot, [bitLineCount, sourceLineCount]);
     chip.setConductances(microsiemens, unformed);
   }
-  if (values.chip !== undefined) writeChipFile(values.chip, chip);
   return chip;
 }
 
@@ -108,7 +107,7 @@ function setTimer(action: () => void, delayMilliseconds: number): () => void {
 function makeBoard(values: Values): Board {
   useSweeps(compiledLineSweeps());
   const chip = makeChip(values, readProfile(values));
-  const chipFile = values.chip;
+  const file = values.chip === undefined ? undefined : new ChipFile(values.chip, chip);
   const clock = platformClock({ nowMilliseconds: () => performance.now(), setTimer });
   return new Board({
     chip,
@@ -118,7 +117,7 @@ function makeBoard(values: Values): Board {
     pace: oneOf('pace', values.pace, 'none', 'real'),
     firmware: firmwares[oneOf('firmware', values.firmware, ...firmwareNames)],
     kernel: readKernel(),
-    ...(chipFile !== undefined && { persist: (changed: Chip) => writeChipFile(chipFile, changed) }),
+    ...(file !== undefined && { note: (changed: Chip) => file.note(changed), persist: (changed: Chip) => file.persist(changed) }),
   });
 }
 

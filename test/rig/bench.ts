@@ -15,6 +15,7 @@ export interface RigOptions {
   readonly profile?: string;
   readonly overrides?: object;
   readonly faults?: LineFaults;
+  readonly note?: (chip: Chip) => void;
   readonly persist?: (chip: Chip) => void;
   readonly pace?: 'none' | 'real';
   readonly firmware?: Firmware;
@@ -46,7 +47,7 @@ export class Rig {
   private readonly shape: LineShape;
 
   constructor(options: RigOptions = {}) {
-    const { seed = 1, profile = 'ideal', overrides = {}, faults = noFaults, persist, pace = 'none', firmware, baud } = options;
+    const { seed = 1, profile = 'ideal', overrides = {}, faults = noFaults, note, persist, pace = 'none', firmware, baud } = options;
     this.prng = new SeededPrng(seed);
     this.faults = faults;
     const byteTimeMicroseconds = baud === undefined ? 0 : (bitsPerByte * 1e6) / baud;
@@ -54,7 +55,8 @@ export class Rig {
     this.shape = { delayMicroseconds: 100, byteTimeMicroseconds, ...options.shape };
     this.chip = Chip.formed(overrideProfile(profileNamed(profile), overrides), 1);
     const { clock, prng, chip, frameTimeMicroseconds } = this;
-    this.board = new Board({ chip, clock, prng, sha256, pace, frameTimeMicroseconds, ...(persist && { persist }), ...(firmware && { firmware }) });
+    const keeping = { ...(note && { note }), ...(persist && { persist }) };
+    this.board = new Board({ chip, clock, prng, sha256, pace, frameTimeMicroseconds, ...keeping, ...(firmware && { firmware }) });
     this.device = this.newHost(options);
   }
 

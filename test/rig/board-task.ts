@@ -16,7 +16,8 @@ export function rigOf(state: 'formed' | 'pristine', overrides: object = {}, name
   const chip = state === 'formed' ? Chip.formed(profile, seed) : Chip.pristine(profile, seed);
   const bulk = new BulkStore(maximumBulkBytes, sha256);
   const persist = () => { rig.saves += 1; };
-  const rig: Rig = { chip, macro: new Macro(chip), bulk, programs: new Map(), arrayState: () => sha256(chip.stateBytes()), persist, saves: 0 };
+  const arrayState = () => sha256(chip.stateBytes());
+  const rig: Rig = { chip, macro: new Macro(chip), bulk, programs: new Map(), arrayState, note: () => undefined, persist, saves: 0 };
   return rig;
 }
 

@@ -78,7 +78,8 @@ export class KillBench {
   life: Life;
   private board: Board;
   private boardClock: GuardedClock;
-  private saved: Uint8Array;
+  /** What the file of the simulator holds: the chip, and what was done to it since. */
+  private readonly saved: { readonly chip: Uint8Array; readonly changes: Uint8Array[] };
   private line: Line | undefined;
   private jobs = 0;
   private readonly folder: string;
@@ -87,7 +88,8 @@ export class KillBench {
     this.prng = new SeededPrng(seed);
     this.folder = mkdtempSync(join(tmpdir(), 'prime-hil-kill-'));
     this.chip = Chip.formed(profile, 1);
-    this.saved = this.chip.serialise();
+    this.saved = { chip: this.chip.serialise(), changes: [] };
+    this.chip.takeChanges();
     this.boardClock = new GuardedClock(this.clock);
     this.board = this.newBoard();
     this.life = this.newLife();
@@ -112,7 +114,10 @@ export class KillBench {
       return;
     }
     // A simulator that is killed loses what it has not put into its file; silicon keeps what was done to it.
-    if (victim === 'simulator') this.chip = Chip.deserialise(this.saved, this.profile) as Chip;
+    if (victim === 'simulator') {
+      this.chip = Chip.deserialise(this.saved.chip, this.profile) as Chip;
+      this.chip.replay(this.saved.changes);
+    }
     this.boardClock.kill();
     this.boardClock = new GuardedClock(this.clock);
     this.board = this.newBoard();
@@ -133,9 +138,10 @@ export class KillBench {
   }
 
   private newBoard(): Board {
-    const persist = (chip: Chip) => {
-      this.saved = chip.serialise();
+    const note = (chip: Chip) => {
+      const changes = chip.takeChanges();
+      if (changes !== undefined) this.saved.changes.push(changes);
     };
-    return new Board({ chip: this.chip, clock: this.boardClock, prng: this.prng, sha256, persist });
+    return new Board({ chip: this.chip, clock: this.boardClock, prng: this.prng, sha256, note });
   }
 }

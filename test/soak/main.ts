@@ -5,6 +5,7 @@ import { packageFolder } from '../../server/version.js';
 import { firmwareSkip, make } from '../rig/firmware-board.js';
 import { soakDecoder } from './decoder.js';
 import { paced } from './paced.js';
+import { sigkill } from './sigkill.js';
 import { twoWay } from './two-way.js';
 
 const decoderBytes = 100e6;
@@ -12,6 +13,8 @@ const decoderBytes = 100e6;
 const heldLimitBytes = 2 ** 20;
 const transfers = 64;
 const simulationRuns = 200;
+const kills = 50;
+const killSeed = 1;
 const cleanEfficiency = 0.84;
 const noisyShare = 0.8;
 
@@ -45,6 +48,14 @@ const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
       if (noisy.efficiency < noisyShare * clean.efficiency) return `${percent(noisy.efficiency)} of ${baud} baud with noise`;
     }
     return undefined;
+  },
+  async sigkill() {
+    const { kills: { service, simulator }, amidPulses, ends, cells, problems } = await sigkill(kills, killSeed);
+    const jobs = Object.entries(ends).map(([state, count]) => `${count} ${state}`).join(', ');
+    const victims = `service ${service}, simulator ${simulator}`;
+    say(`sigkill: ${service + simulator} kills (${victims}), ${amidPulses} of them while pulsing, jobs ${jobs}, ${cells} cells checked`);
+    if (amidPulses < kills / 5) return `only ${amidPulses} kills lie between the first and the last pulse`;
+    return problems.length === 0 ? undefined : problems.join('; ');
   },
   async simulate() {
     const program = join(packageFolder(), 'dist', 'test', 'simulation', 'main.js');
