@@ -81,7 +81,8 @@ t.test('without a reference a common error of all gains stays unseen, and the la
   const { array, device } = bench;
   const relative = await array.run(device, 'calibrate', {});
   t.match(relative.summary, { gain: 'relative', references: [] });
-  const error = (rows: unknown[]) => Math.max(...(rows as ChannelCalibration[]).map(({ channel, gain }) => Math.abs((gain ?? 0) / trueGain(bench, channel) - 1)));
+  const errorOf = ({ channel, gain }: ChannelCalibration) => Math.abs((gain ?? 0) / trueGain(bench, channel) - 1);
+  const error = (rows: unknown[]) => Math.max(...(rows as ChannelCalibration[]).map(errorOf));
   const absolute = await array.run(device, 'calibrate', { references: [{ ...tenMicrosiemens, microsiemens: 10 }] });
   t.match(absolute.summary, { gain: 'absolute', previous: { job: 'job-1', gain: 'relative' } });
   t.ok(absolute.summary.gainChangeFraction < 0.01, 'of channels against each other nothing has changed');
@@ -156,7 +157,9 @@ t.test('a reference that tells nothing is refused by name, and nothing is kept',
     ['references.1.name', /another/, [good, good]],
     ['references.1.meter', /another/, [{ ...tenMicrosiemens, meter: overloaded.address }, { ...twentyMicrosiemens, meter: overloaded.address }]],
   ];
-  for (const [field, message, references] of impossible) await t.rejects(array.run(device, 'calibrate', { references }), { code: 'BAD_REQUEST', field, message });
+  for (const [field, message, references] of impossible) {
+    await t.rejects(array.run(device, 'calibrate', { references }), { code: 'BAD_REQUEST', field, message });
+  }
   await t.rejects(array.run(device, 'calibrate', { references: [{ ...tenMicrosiemens, meter: 'serial:/dev/ttyS0' }] }), { code: 'BAD_ADDRESS' });
   t.strictSame(array.calibrations, []);
   t.equal(array.objects.size + board.chip.pulses, 0);

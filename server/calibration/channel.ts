@@ -15,7 +15,7 @@ export const channelSchema = strict({
   channel: Type.Integer(),
   /** ADC codes with no bit line driven, by name of the range. A converter without sign shows an offset below 0 as 0. */
   offsetCodes: byRange,
-  /** What it reads of a conductance, relative to it; relative to the median of all channels where the calibration has no reference; null where nothing tells. */
+  /** What it reads of a conductance, relative to it; without any reference: against the median of all channels; null where nothing tells. */
   gain: numberOrNull,
   gainStandardError: numberOrNull,
   /** Names of the references that the gain is from; without any it is from medians. */
@@ -104,7 +104,8 @@ export async function channelsOf(array: MeteredArray, map: CellMap, references: 
   const referencesOf = (channel: number) => references.filter(({ sourceLine }) => sourceLine % channels === channel);
   const conductances = conductancesByChannel(array, map, offsets, references);
   const relatives = relativeGains(conductances);
-  const gains = references.length === 0 ? relatives : absoluteGains(relatives, offsets.map((offset, channel) => gainOfReferences(referencesOf(channel), offset)));
+  const referenced = offsets.map((offset, channel) => gainOfReferences(referencesOf(channel), offset));
+  const gains = references.length === 0 ? relatives : absoluteGains(relatives, referenced);
   return offsetCodes.map((codes, channel) => ({
     channel,
     offsetCodes: codes,

@@ -101,7 +101,8 @@ function describeSummary(summary: Readonly<Record<string, unknown>>): string {
     if (Array.isArray(value)) return [[wordsOf(name), value.length === 0 ? 'none' : value.join(', ')]];
     if (typeof value !== 'object' || value === null) return [figureOf(name, value)];
     const unit = units.find(([ending]) => ending.test(name))?.[1] ?? String;
-    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name)}: ${key}`, typeof count === 'number' ? unit(count) : String(count ?? 'none')]);
+    const textOf = (part: unknown) => (typeof part === 'number' ? unit(part) : String(part ?? 'none'));
+    return Object.entries(value).filter(([, part]) => part !== 0).map(([key, part]) => [`${wordsOf(name)}: ${wordsOf(key)}`, textOf(part)]);
   });
   return table(['', 'value'], rows);
 }
@@ -133,7 +134,9 @@ async function follow(client: ServiceClient, jobId: string, console: Console): P
 }
 
 /** Submits an operation, or its dry run, follows it to its end and prints what came of it. */
-export async function runOperation(command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>): Promise<number> {
+export async function runOperation(
+  command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>,
+): Promise<number> {
   if (args.out !== undefined) checkOutput(args.out);
   const common = commonOf(args);
   return withService(args, console, async (client) => {

@@ -43,7 +43,8 @@ const orNone = (value: number | null, text: (value: number) => string) => (value
 function describeChange({ previous, gainChangeFraction: change }: Summary): string {
   if (previous === null) return 'it is the first calibration of this chip\n';
   const verdict = change !== null && change >= gainLimitFraction ? 'DIFFERS from it by 2 % or more' : 'agrees with it to 2 %';
-  return `previous calibration ${previous.takenAt ?? previous.job}: this one ${verdict}${change === null ? '' : ` (largest change of a gain ${percent(change)})`}\n`;
+  const largest = change === null ? '' : ` (largest change of a gain ${percent(change)})`;
+  return `previous calibration ${previous.takenAt ?? previous.job}: this one ${verdict}${largest}\n`;
 }
 
 function describe(summary: Summary, channels: readonly ChannelCalibration[]): string {

@@ -23,8 +23,9 @@ export type ThresholdEntry = Type.Static<typeof thresholdSchema>;
 export function thresholdRoutes(app: App, { chips, thresholds, models, registry }: ServiceParts): void {
   const params = strict({ id: chipIdSchema });
   const put = {
-    tags: ['chips'], summary: 'Store an early-stop threshold for a chip and a bundle', params, body: bodySchema, response: { 200: thresholdSchema, ...problems },
+    tags: ['chips'], summary: 'Store an early-stop threshold for a chip and a bundle',
     description: 'It belongs to the array as it is now, so that a device that holds the chip must answer. Earlier ones are kept.',
+    params, body: bodySchema, response: { 200: thresholdSchema, ...problems },
   };
   app.put('/v1/chips/:id/thresholds', { schema: put }, async ({ params: { id: chipId }, body }) => {
     const { chip } = models.read(body.model);
