@@ -6,8 +6,8 @@ const blockBytes = blockLines * 4;
 /** The gain's 20 fractional bits and the noise's 8. */
 const gainUnit = 2 ** -28;
 
-export const tileStructure = structure(['matrix', 'rowBytes', 'blockBytes', 'lineCount', 'number', 'gains', 'offsets'], []);
-const driveStructure = structure(['rows', 'count', 'position', 'plane', 'codes', 'saturations'], ['sumOfCodes']);
+export const tileStructure = structure(['matrix', 'rowBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'gains', 'offsets'], []);
+const driveStructure = structure(['rows', 'count', 'position', 'plane', 'bits', 'sums', 'codes', 'saturations'], ['sumOfCodes']);
 
 /** Where the kernel has a line: vector j, lane i of a block of 16 is line 4i + j. */
 export const slotOf = (line: number) => (line & ~15) | ((line & 3) << 2) | ((line >> 2) & 3);
@@ -37,7 +37,7 @@ export function placeTile(space: KernelSpace, settings: KernelSettings, cells: T
   const { isExact } = settings;
   const gains = placeLineValues(space, lineCount, (line) => (isExact ? 2 ** 20 : cells.gainsQ20[range * lineCount + line]) * gainUnit);
   const offsets = placeLineValues(space, lineCount, (line) => (isExact ? 0 : cells.offsets[range * lineCount + line]));
-  space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, lineCount, number, gains, offsets });
+  space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, rowCount, lineCount, number, gains, offsets });
 }
 
 function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: number) => number): number {
@@ -47,8 +47,10 @@ function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: num
   return at;
 }
 
-/** Drives that one call takes: their cells come from memory once. */
-const batchDrives = 32;
+/** Drives that one call takes: their cells come from memory once, and what many drives share is added up once. */
+const batchDrives = 256;
+/** Rows whose bits one word holds. */
+const chunkRows = 32;
 
 /** A tile in a kernel, for multiplies from outside of a network. */
 export class KernelTile {
@@ -58,19 +60,30 @@ export class KernelTile {
   private readonly rows: number;
   private readonly codes: number;
   private readonly rowCount: number;
-  private readonly rowBytes: number;
-  private readonly slots: Int32Array;
+  private readonly slotCount: number;
 
   constructor(program: WebAssembly.Module, settings: KernelSettings, private readonly cells: TileCells, range: number) {
     this.space = new KernelSpace(program, settings);
     this.tile = this.space.take(tileStructure.sizeBytes);
     placeTile(this.space, settings, cells, range, this.tile, 0);
     this.rowCount = cells.codes.length / cells.lineCount;
-    this.rowBytes = rowBytesOf(settings);
+    this.slotCount = slotCountOf(cells.lineCount);
     this.drives = this.space.take(batchDrives * driveStructure.sizeBytes);
     this.rows = this.space.take(batchDrives * this.rowCount * 4);
-    this.codes = this.space.take(batchDrives * slotCountOf(cells.lineCount) * 4);
-    this.slots = Int32Array.from({ length: cells.lineCount }, (_, line) => slotOf(line));
+    this.codes = this.space.take(batchDrives * this.slotCount * 4);
+    this.placeDrives();
+  }
+
+  private placeDrives(): void {
+    const { space, rowCount, slotCount } = this;
+    const bitBytes = Math.ceil(rowCount / chunkRows) * 4;
+    const bits = space.take(batchDrives * bitBytes);
+    const sums = space.take(batchDrives * 2 * blockBytes);
+    for (let index = 0; index < batchDrives; index += 1) {
+      space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, {
+        rows: this.rows + index * rowCount * 4, bits: bits + index * bitBytes, sums: sums + index * 2 * blockBytes, codes: this.codes + index * slotCount * 4,
+      });
+    }
   }
 
   /**
@@ -82,35 +95,37 @@ export class KernelTile {
     let saturations = 0;
     this.space.write(this.tile, tileStructure, { number: key.tile });
     for (let first = 0; first < drives.length; first += batchDrives) {
-      saturations += this.multiplyBatch(drives.slice(first, first + batchDrives), key, out, first, booked);
+      const batch = drives.slice(first, first + batchDrives);
+      saturations += this.multiplyBatch(batch, key, out.subarray(first * this.cells.lineCount), booked);
     }
     return saturations;
   }
 
-  private multiplyBatch(drives: readonly Drive[], key: MultiplyKey, out: Int32Array, first: number, booked: (sumOfCodes: number) => void): number {
-    const { space, slots, cells: { lineCount } } = this;
-    const slotCount = slotCountOf(lineCount);
-    const codes = space.integers(this.codes, drives.length * slotCount).fill(0);
-    for (const [index, drive] of drives.entries()) this.placeDrive(index, drive, slotCount);
+  private multiplyBatch(drives: readonly Drive[], key: MultiplyKey, out: Int32Array, booked: (sumOfCodes: number) => void): number {
+    const { space, slotCount, cells: { lineCount } } = this;
+    this.feed(drives);
     space.functions.multiply(this.tile, key.inferenceNumber, key.timestep, this.drives, drives.length);
+    const codes = space.integers(this.codes, drives.length * slotCount);
+    const view = new DataView(codes.buffer, this.drives);
     let saturations = 0;
-    for (let index = 0; index < drives.length; index += 1) {
-      const at = (first + index) * lineCount;
-      for (let line = 0; line < lineCount; line += 1) out[at + line] = codes[index * slotCount + slots[line]];
-      const drive = this.drives + index * driveStructure.sizeBytes;
-      saturations += space.read(drive, driveStructure, 'saturations');
-      booked(space.read(drive, driveStructure, 'sumOfCodes'));
+    for (let index = 0, at = 0; index < drives.length; index += 1, at += driveStructure.sizeBytes) {
+      out.set(codes.subarray(index * slotCount, index * slotCount + lineCount), index * lineCount);
+      saturations += view.getInt32(at + driveStructure.offsets.saturations, true);
+      booked(view.getFloat64(at + driveStructure.offsets.sumOfCodes, true));
     }
     return saturations;
   }
 
-  private placeDrive(index: number, { rows, rowCount, position, plane }: Drive, slotCount: number): void {
-    const { space, rowBytes } = this;
-    const at = this.rows + index * this.rowCount * 4;
-    const offsets = space.integers(at, rowCount);
-    for (let row = 0; row < rowCount; row += 1) offsets[row] = rows[row] * rowBytes;
-    space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, {
-      rows: at, count: rowCount, position, plane, codes: this.codes + index * slotCount * 4, saturations: 0, sumOfCodes: 0,
-    });
+  private feed(drives: readonly Drive[]): void {
+    const { offsets, sizeBytes } = driveStructure;
+    const places = this.space.integers(this.rows, drives.length * this.rowCount);
+    const view = new DataView(places.buffer, this.drives);
+    for (let index = 0, at = 0; index < drives.length; index += 1, at += sizeBytes) {
+      const { rows, rowCount, position, plane } = drives[index];
+      places.set(rows.subarray(0, rowCount), index * this.rowCount);
+      view.setInt32(at + offsets.count, rowCount, true);
+      view.setInt32(at + offsets.position, position, true);
+      view.setInt32(at + offsets.plane, plane, true);
+    }
   }
 }

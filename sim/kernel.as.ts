@@ -9,6 +9,7 @@
   /** Bytes of a row within a block. */
   rowBytes: u32;
   blockBytes: u32;
+  rowCount: i32;
   lineCount: i32;
   /** Number of the tile in its program. */
   number: i32;
@@ -100,9 +101,14 @@ const roundKeys = memory.data(7 * 32, 16);
 const planeMasks = memory.data(16 * 16, 16);
 /** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
 const constants = memory.data(12 * 16, 16);
-const blockSums = memory.data(64, 16);
-const blockVariances = memory.data(64, 16);
+/** What is added up of a block: codes, then variances. */
+const blockSums = memory.data(128, 16);
 const blockWords = memory.data(64, 16);
+const blockCodes = memory.data(64, 16);
+/** Of each row of a tile whether a drive has it, a byte each. */
+const drivenFlags = memory.data(512, 16);
+/** Sums of every subset of four rows of a block, of the rows of a chunk: that much stays in the nearest cache. */
+const subsets = memory.data(8 * 16 * 128, 16);
 
 const multiplier0: u32 = 0xd2511f53;
 const multiplier1: u32 = 0xcd9e8d57;
@@ -201,10 +207,10 @@ function addNoisyRows(block: usize, rows: usize, count: i32): void {
   v128.store(blockSums, s1, 16);
   v128.store(blockSums, s2, 32);
   v128.store(blockSums, s3, 48);
-  v128.store(blockVariances, v0);
-  v128.store(blockVariances, v1, 16);
-  v128.store(blockVariances, v2, 32);
-  v128.store(blockVariances, v3, 48);
+  v128.store(blockSums, v0, 64);
+  v128.store(blockSums, v1, 80);
+  v128.store(blockSums, v2, 96);
+  v128.store(blockSums, v3, 112);
 }
 
 function addQuietRows(block: usize, rows: usize, count: i32): void {
@@ -220,6 +226,43 @@ function addQuietRows(block: usize, rows: usize, count: i32): void {
   v128.store(blockSums, s1, 16);
   v128.store(blockSums, s2, 32);
   v128.store(blockSums, s3, 48);
+}
+
+/** The sums of all subsets of four rows: of the first only, of the second, of both, and so on. Rows of noisy cells. */
+function addSubsets(rows: usize, rowBytes: usize, sums: usize): void {
+  clear(sums, 128);
+  for (let row: usize = 0; row < 4; row++, rows += rowBytes) {
+    const bytes: usize = 128 << row;
+    for (let at: usize = 0; at < bytes; at += 16) {
+      v128.store(sums + bytes + at, i32x4.add(v128.load(sums + at), v128.load(rows + (at & 127))));
+    }
+  }
+}
+
+/** Adds up the driven rows of a chunk, four bits a subset. */
+function addChunk(bits: u32, groups: usize, sums: usize): void {
+  let s0 = v128.load(sums), s1 = v128.load(sums, 16), s2 = v128.load(sums, 32), s3 = v128.load(sums, 48);
+  let v0 = v128.load(sums, 64), v1 = v128.load(sums, 80), v2 = v128.load(sums, 96), v3 = v128.load(sums, 112);
+  let table = subsets;
+  for (const end = table + (groups << 11); table < end; table += 2048, bits >>= 4) {
+    const subset = table + (<usize>(bits & 15) << 7);
+    s0 = i32x4.add(s0, v128.load(subset));
+    s1 = i32x4.add(s1, v128.load(subset, 16));
+    s2 = i32x4.add(s2, v128.load(subset, 32));
+    s3 = i32x4.add(s3, v128.load(subset, 48));
+    v0 = i32x4.add(v0, v128.load(subset, 64));
+    v1 = i32x4.add(v1, v128.load(subset, 80));
+    v2 = i32x4.add(v2, v128.load(subset, 96));
+    v3 = i32x4.add(v3, v128.load(subset, 112));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
+  v128.store(sums, v0, 64);
+  v128.store(sums, v1, 80);
+  v128.store(sums, v2, 96);
+  v128.store(sums, v3, 112);
 }
 
 /** Philox4x32-7 of four counters that differ in their last word. The first round is the same for all four but for that word. */
@@ -291,27 +334,28 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
 let saturated: i32 = 0;
 let sumOfCodes: i64 = 0;
 
-/** Converts one block of a drive and adds the codes, shifted by their plane, to `sums`. */
-function convertBlock(tile: Tile, block: i32, rows: usize, count: i32, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
+/** Adds up the driven rows of one block. */
+@inline function addRows(tile: Tile, block: i32, rows: usize, count: i32): void {
   const cells = tile.matrix + <usize>block * tile.blockBytes;
-  if (isNoisy) {
-    addNoisyRows(cells, rows, count);
-    drawWords(c0, c1, c2, block << 2);
-  } else {
-    addQuietRows(cells, rows, count);
-  }
+  if (isNoisy) addNoisyRows(cells, rows, count);
+  else addQuietRows(cells, rows, count);
+}
+
+/** Converts what was `added` up of one block of a drive, and adds the codes, shifted by their plane, to `sums`. */
+function convertBlock(tile: Tile, block: i32, added: usize, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
+  if (isNoisy) drawWords(c0, c1, c2, block << 2);
   const isHalf = tile.lineCount - (block << 4) <= 8;
   let gains = tile.gains + (<usize>block << 7);
   let offsets = tile.offsets + (<usize>block << 7);
   let total = i32x4.splat(0);
   for (let at: usize = 0; at < 64; at += 16, gains += 32, offsets += 32) {
-    const lineSums = v128.load(blockSums + at);
+    const lineSums = v128.load(added + at);
     total = i32x4.add(total, lineSums);
     let noiseLow = f64x2.splat(0);
     let noiseHigh = f64x2.splat(0);
     if (isNoisy) {
       const normals = deviates(v128.load(blockWords + at));
-      const variances = v128.load(blockVariances + at);
+      const variances = v128.load(added + at, 64);
       noiseLow = noiseOf(lowDoubles(variances), lowDoubles(normals));
       if (!isHalf) noiseHigh = noiseOf(highDoubles(variances), highDoubles(normals));
     }
@@ -333,26 +377,93 @@ function convertBlock(tile: Tile, block: i32, rows: usize, count: i32, c0: u32, 
   return (timestep << 16) + (tileNumber << 8) + plane;
 }
 
-/** Some drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
+/** A drive of one tile. */
 @unmanaged class Drive {
+  /** The driven rows: their numbers, then their places in a block. */
   rows: usize;
   count: i32;
   position: u32;
   plane: i32;
-  /** One code a slot, 0 before. */
+  /** A bit for each row of the tile, where subsets are added up. */
+  bits: usize;
+  /** What is added up of the block under way, there. */
+  sums: usize;
+  /** One code a line. */
   codes: usize;
   saturations: i32;
   sumOfCodes: f64;
 }
 
-export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives: usize, driveCount: i32): void {
-  for (let block = 0; block << 4 < tile.lineCount; block++) {
+@inline function driveAt(drives: usize, index: i32): Drive {
+  return changetype<Drive>(drives + <usize>index * offsetof<Drive>());
+}
+
+/** Flags first: a row's bit would have to wait for that of the row before. */
+function markRows(drive: Drive, rowCount: i32): void {
+  clear(drivenFlags, rowCount);
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u8>(drivenFlags + <usize>load<u32>(row), 0x80);
+  for (let row: usize = 0; row < <usize>rowCount; row += 16) store<u16>(drive.bits + (row >> 3), i8x16.bitmask(v128.load(drivenFlags + row)));
+}
+
+function placeRows(drive: Drive, rowBytes: u32): void {
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u32>(row, load<u32>(row) * rowBytes);
+}
+
+/** Adds up one block of all drives, chunk by chunk of rows. */
+function addBlock(tile: Tile, block: i32, drives: usize, driveCount: i32): void {
+  const cells = tile.matrix + <usize>block * tile.blockBytes;
+  for (let index = 0; index < driveCount; index++) clear(driveAt(drives, index).sums, 128);
+  for (let row = 0; row < tile.rowCount; row += 32) {
+    const groups = <usize>min((tile.rowCount - row + 3) >> 2, 8);
+    for (let group: usize = 0; group < groups; group++) {
+      addSubsets(cells + (<usize>row + (group << 2)) * tile.rowBytes, tile.rowBytes, subsets + (group << 11));
+    }
     for (let index = 0; index < driveCount; index++) {
-      const drive = changetype<Drive>(drives + <usize>index * offsetof<Drive>());
+      const drive = driveAt(drives, index);
+      addChunk(load<u32>(drive.bits + (<usize>row >> 3)), groups, drive.sums);
+    }
+  }
+}
+
+/** Codes of a block as they lie in vectors, in the order of their lines. */
+function storeLines(block: usize, codes: usize): void {
+  const v0 = v128.load(block), v1 = v128.load(block, 16), v2 = v128.load(block, 32), v3 = v128.load(block, 48);
+  const low01 = v128.shuffle<i32>(v0, v1, 0, 4, 1, 5), high01 = v128.shuffle<i32>(v0, v1, 2, 6, 3, 7);
+  const low23 = v128.shuffle<i32>(v2, v3, 0, 4, 1, 5), high23 = v128.shuffle<i32>(v2, v3, 2, 6, 3, 7);
+  v128.store(codes, v128.shuffle<i64>(low01, low23, 0, 2));
+  v128.store(codes, v128.shuffle<i64>(low01, low23, 1, 3), 16);
+  v128.store(codes, v128.shuffle<i64>(high01, high23, 0, 2), 32);
+  v128.store(codes, v128.shuffle<i64>(high01, high23, 1, 3), 48);
+}
+
+/** Many drives at once are added up from subsets of rows: where that takes fewer additions, those that make the subsets included. */
+function areManyRows(tile: Tile, drives: usize, driveCount: i32): bool {
+  let count = 0;
+  for (let index = 0; index < driveCount; index++) count += driveAt(drives, index).count;
+  return isNoisy && count > (tile.rowCount >> 2) * (driveCount + 16);
+}
+
+/** Some drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
+export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives: usize, driveCount: i32): void {
+  const isBySubsets = areManyRows(tile, drives, driveCount);
+  for (let index = 0; index < driveCount; index++) {
+    const drive = driveAt(drives, index);
+    drive.saturations = 0;
+    drive.sumOfCodes = 0;
+    if (isBySubsets) markRows(drive, tile.rowCount);
+    else placeRows(drive, tile.rowBytes);
+  }
+  for (let block = 0; block << 4 < tile.lineCount; block++) {
+    if (isBySubsets) addBlock(tile, block, drives, driveCount);
+    for (let index = 0; index < driveCount; index++) {
+      const drive = driveAt(drives, index);
+      if (!isBySubsets) addRows(tile, block, drive.rows, drive.count);
       saturated = 0;
       sumOfCodes = 0;
+      clear(blockCodes, 64);
       const where = counterWord(timestep, tile.number, drive.plane);
-      convertBlock(tile, block, drive.rows, drive.count, inferenceNumber, where, drive.position, 0, drive.codes + (<usize>block << 6));
+      convertBlock(tile, block, isBySubsets ? drive.sums : blockSums, inferenceNumber, where, drive.position, 0, blockCodes);
+      storeLines(blockCodes, drive.codes + (<usize>block << 6));
       drive.saturations += saturated;
       drive.sumOfCodes += <f64>sumOfCodes;
     }
@@ -486,7 +597,8 @@ function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32
       saturated = 0;
       sumOfCodes = 0;
       for (let block = 0; block << 4 < tile.lineCount; block++) {
-        convertBlock(tile, block, rows, count, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
+        addRows(tile, block, rows, count);
+        convertBlock(tile, block, blockSums, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
       }
       layer.saturations += saturated;
       book(layer, <f64>sumOfCodes);
