@@ -1,6 +1,6 @@
 import { layerKinds, neuronKinds } from '../proto/message.js';
 import { type KernelSettings, KernelSpace, structure } from './kernel.js';
-import { placeTile, rowBytesOf, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
+import { placeTile, rowBytes, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
 import type { EnergyScale, TileCells, TileLines } from './macro.js';
 import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './network-run.js';
 
@@ -169,7 +169,6 @@ class KernelLayer {
   /** Bit-serial: rows of cells, tile by tile. */
   private placeTiles(cells: readonly TileCells[], firstTile: number): void {
     const { space, macro: { settings }, layer, places } = this;
-    const rowBytes = rowBytesOf(settings);
     const tiles = space.take(cells.length * tileStructure.sizeBytes);
     for (const [index, tile] of cells.entries()) {
       placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index);

@@ -2,11 +2,12 @@ import { type KernelSettings, KernelSpace, structure } from './kernel.js';
 import type { Drive, MultiplyKey, TileCells } from './macro.js';
 
 const blockLines = 16;
-const blockBytes = blockLines * 4;
+/** Codes of a row in a block, or variances. */
+export const rowBytes = blockLines * 4;
 /** The gain's 20 fractional bits and the noise's 8. */
 const gainUnit = 2 ** -28;
 
-export const tileStructure = structure(['matrix', 'rowBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'gains', 'offsets'], []);
+export const tileStructure = structure(['matrix', 'varianceBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'gains', 'offsets'], []);
 const driveStructure = structure(['rows', 'count', 'position', 'plane', 'bits', 'sums', 'codes', 'saturations'], ['sumOfCodes']);
 
 /** Where the kernel has a line: vector j, lane i of a block of 16 is line 4i + j. */
@@ -14,30 +15,29 @@ export const slotOf = (line: number) => (line & ~15) | ((line & 3) << 2) | ((lin
 
 export const slotCountOf = (lineCount: number) => Math.ceil(lineCount / blockLines) * blockLines;
 
-/** Bytes of a row in a block: codes, and variances where there is noise. */
-export const rowBytesOf = ({ varianceFactor }: KernelSettings) => (varianceFactor > 0 ? 2 * blockBytes : blockBytes);
-
 /** Copies a tile into the kernel's memory. @returns the address of its structure */
 export function placeTile(space: KernelSpace, settings: KernelSettings, cells: TileCells, range: number, at: number, number: number): void {
   const { lineCount, codes, squares } = cells;
   const rowCount = codes.length / lineCount;
-  const rowWords = rowBytesOf(settings) / 4;
-  const blockWords = rowWords * rowCount;
+  const varianceWords = blockLines * rowCount;
+  const blockWords = settings.varianceFactor > 0 ? 2 * varianceWords : varianceWords;
   const blockCount = slotCountOf(lineCount) / blockLines;
   const matrix = space.take(blockCount * blockWords * 4);
   const words = space.integers(matrix, blockCount * blockWords);
   for (let line = 0; line < lineCount; line += 1) {
     const slot = slotOf(line);
     let word = (slot >> 4) * blockWords + (slot & 15);
-    for (let cell = line; cell < codes.length; cell += lineCount, word += rowWords) {
+    for (let cell = line; cell < codes.length; cell += lineCount, word += blockLines) {
       words[word] = codes[cell];
-      if (rowWords > blockLines) words[word + blockLines] = squares[cell];
+      if (blockWords > varianceWords) words[word + varianceWords] = squares[cell];
     }
   }
   const { isExact } = settings;
   const gains = placeLineValues(space, lineCount, (line) => (isExact ? 2 ** 20 : cells.gainsQ20[range * lineCount + line]) * gainUnit);
   const offsets = placeLineValues(space, lineCount, (line) => (isExact ? 0 : cells.offsets[range * lineCount + line]));
-  space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, rowCount, lineCount, number, gains, offsets });
+  space.write(at, tileStructure, {
+    matrix, varianceBytes: varianceWords * 4, blockBytes: blockWords * 4, rowCount, lineCount, number, gains, offsets,
+  });
 }
 
 function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: number) => number): number {
@@ -48,9 +48,9 @@ function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: num
 }
 
 /** Drives that one call takes: their cells come from memory once, and what many drives share is added up once. */
-const batchDrives = 256;
+const batchDrives = 128;
 /** Rows whose bits one word holds. */
-const chunkRows = 32;
+const chunkRows = 64;
 
 /** A tile in a kernel, for multiplies from outside of a network. */
 export class KernelTile {
@@ -76,12 +76,12 @@ export class KernelTile {
 
   private placeDrives(): void {
     const { space, rowCount, slotCount } = this;
-    const bitBytes = Math.ceil(rowCount / chunkRows) * 4;
+    const bitBytes = Math.ceil(rowCount / chunkRows) * (chunkRows / 8);
     const bits = space.take(batchDrives * bitBytes);
-    const sums = space.take(batchDrives * 2 * blockBytes);
+    const sums = space.take(batchDrives * 2 * rowBytes);
     for (let index = 0; index < batchDrives; index += 1) {
       space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, {
-        rows: this.rows + index * rowCount * 4, bits: bits + index * bitBytes, sums: sums + index * 2 * blockBytes, codes: this.codes + index * slotCount * 4,
+        rows: this.rows + index * rowCount * 4, bits: bits + index * bitBytes, sums: sums + index * 2 * rowBytes, codes: this.codes + index * slotCount * 4,
       });
     }
   }

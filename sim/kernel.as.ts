@@ -3,11 +3,11 @@
 //
 // Lines lie in blocks of 16. Within a block, vector j lane i is line 4i + j: so word j of four random counters meets its lines where it is made.
 
-/** The multiplies of one tile: its cells, block by block and row by row, 16 codes and, where there is noise, 16 variances. */
+/** The multiplies of one tile: its cells, block by block, 16 codes a row and, where there is noise, 16 variances a row after all the codes. */
 @unmanaged class Tile {
   matrix: usize;
-  /** Bytes of a row within a block. */
-  rowBytes: u32;
+  /** From the codes of a block to its variances. */
+  varianceBytes: u32;
   blockBytes: u32;
   rowCount: i32;
   lineCount: i32;
@@ -108,7 +108,7 @@ const blockCodes = memory.data(64, 16);
 /** Of each row of a tile whether a drive has it, a byte each. */
 const drivenFlags = memory.data(512, 16);
 /** Sums of every subset of four rows of a block, of the rows of a chunk: that much stays in the nearest cache. */
-const subsets = memory.data(8 * 16 * 128, 16);
+const subsets = memory.data(16 * 16 * 64, 16);
 
 const multiplier0: u32 = 0xd2511f53;
 const multiplier1: u32 = 0xcd9e8d57;
@@ -188,81 +188,51 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   return v128.shuffle<i32>(f64x2.add(low, bias), f64x2.add(high, bias), 0, 2, 4, 6);
 }
 
-/** Codes and variances of the driven rows of one block. */
-function addNoisyRows(block: usize, rows: usize, count: i32): void {
+/** The codes of the driven rows of one block, or the variances. Eight sums at once would not fit the registers. */
+function addRows(cells: usize, rows: usize, count: i32, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
-  let v0 = i32x4.splat(0), v1 = i32x4.splat(0), v2 = i32x4.splat(0), v3 = i32x4.splat(0);
   for (const end = rows + (<usize>count << 2); rows < end; rows += 4) {
-    const row = block + load<u32>(rows);
+    const row = cells + load<u32>(rows);
     s0 = i32x4.add(s0, v128.load(row));
     s1 = i32x4.add(s1, v128.load(row, 16));
     s2 = i32x4.add(s2, v128.load(row, 32));
     s3 = i32x4.add(s3, v128.load(row, 48));
-    v0 = i32x4.add(v0, v128.load(row, 64));
-    v1 = i32x4.add(v1, v128.load(row, 80));
-    v2 = i32x4.add(v2, v128.load(row, 96));
-    v3 = i32x4.add(v3, v128.load(row, 112));
-  }
-  v128.store(blockSums, s0);
-  v128.store(blockSums, s1, 16);
-  v128.store(blockSums, s2, 32);
-  v128.store(blockSums, s3, 48);
-  v128.store(blockSums, v0, 64);
-  v128.store(blockSums, v1, 80);
-  v128.store(blockSums, v2, 96);
-  v128.store(blockSums, v3, 112);
-}
-
-function addQuietRows(block: usize, rows: usize, count: i32): void {
-  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
-  for (const end = rows + (<usize>count << 2); rows < end; rows += 4) {
-    const row = block + load<u32>(rows);
-    s0 = i32x4.add(s0, v128.load(row));
-    s1 = i32x4.add(s1, v128.load(row, 16));
-    s2 = i32x4.add(s2, v128.load(row, 32));
-    s3 = i32x4.add(s3, v128.load(row, 48));
-  }
-  v128.store(blockSums, s0);
-  v128.store(blockSums, s1, 16);
-  v128.store(blockSums, s2, 32);
-  v128.store(blockSums, s3, 48);
-}
-
-/** The sums of all subsets of four rows: of the first only, of the second, of both, and so on. Rows of noisy cells. */
-function addSubsets(rows: usize, rowBytes: usize, sums: usize): void {
-  clear(sums, 128);
-  for (let row: usize = 0; row < 4; row++, rows += rowBytes) {
-    const bytes: usize = 128 << row;
-    for (let at: usize = 0; at < bytes; at += 16) {
-      v128.store(sums + bytes + at, i32x4.add(v128.load(sums + at), v128.load(rows + (at & 127))));
-    }
-  }
-}
-
-/** Adds up the driven rows of a chunk, four bits a subset. */
-function addChunk(bits: u32, groups: usize, sums: usize): void {
-  let s0 = v128.load(sums), s1 = v128.load(sums, 16), s2 = v128.load(sums, 32), s3 = v128.load(sums, 48);
-  let v0 = v128.load(sums, 64), v1 = v128.load(sums, 80), v2 = v128.load(sums, 96), v3 = v128.load(sums, 112);
-  let table = subsets;
-  for (const end = table + (groups << 11); table < end; table += 2048, bits >>= 4) {
-    const subset = table + (<usize>(bits & 15) << 7);
-    s0 = i32x4.add(s0, v128.load(subset));
-    s1 = i32x4.add(s1, v128.load(subset, 16));
-    s2 = i32x4.add(s2, v128.load(subset, 32));
-    s3 = i32x4.add(s3, v128.load(subset, 48));
-    v0 = i32x4.add(v0, v128.load(subset, 64));
-    v1 = i32x4.add(v1, v128.load(subset, 80));
-    v2 = i32x4.add(v2, v128.load(subset, 96));
-    v3 = i32x4.add(v3, v128.load(subset, 112));
   }
   v128.store(sums, s0);
   v128.store(sums, s1, 16);
   v128.store(sums, s2, 32);
   v128.store(sums, s3, 48);
-  v128.store(sums, v0, 64);
-  v128.store(sums, v1, 80);
-  v128.store(sums, v2, 96);
-  v128.store(sums, v3, 112);
+}
+
+/** The sums of all subsets of four rows: of none, of the first only, of the second, of both, and so on. */
+function addSubsets(rows: usize, sums: usize): void {
+  clear(sums, 64);
+  for (let bytes: usize = 64; bytes < 1024; bytes <<= 1, rows += 64) {
+    const r0 = v128.load(rows), r1 = v128.load(rows, 16), r2 = v128.load(rows, 32), r3 = v128.load(rows, 48);
+    for (let from = sums, to = sums + bytes, end = to; from < end; from += 64, to += 64) {
+      v128.store(to, i32x4.add(v128.load(from), r0));
+      v128.store(to, i32x4.add(v128.load(from, 16), r1), 16);
+      v128.store(to, i32x4.add(v128.load(from, 32), r2), 32);
+      v128.store(to, i32x4.add(v128.load(from, 48), r3), 48);
+    }
+  }
+}
+
+/** Adds the driven rows of a chunk, four bits a subset. */
+function addChunk(bits: u64, groups: usize, sums: usize): void {
+  let s0 = v128.load(sums), s1 = v128.load(sums, 16), s2 = v128.load(sums, 32), s3 = v128.load(sums, 48);
+  let table = subsets;
+  for (const end = table + (groups << 10); table < end; table += 1024, bits >>= 4) {
+    const subset = table + (<usize>(bits & 15) << 6);
+    s0 = i32x4.add(s0, v128.load(subset));
+    s1 = i32x4.add(s1, v128.load(subset, 16));
+    s2 = i32x4.add(s2, v128.load(subset, 32));
+    s3 = i32x4.add(s3, v128.load(subset, 48));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
 }
 
 /** Philox4x32-7 of four counters that differ in their last word. The first round is the same for all four but for that word. */
@@ -335,10 +305,10 @@ let saturated: i32 = 0;
 let sumOfCodes: i64 = 0;
 
 /** Adds up the driven rows of one block. */
-@inline function addRows(tile: Tile, block: i32, rows: usize, count: i32): void {
+@inline function addBlock(tile: Tile, block: i32, rows: usize, count: i32): void {
   const cells = tile.matrix + <usize>block * tile.blockBytes;
-  if (isNoisy) addNoisyRows(cells, rows, count);
-  else addQuietRows(cells, rows, count);
+  addRows(cells, rows, count, blockSums);
+  if (isNoisy) addRows(cells + tile.varianceBytes, rows, count, blockSums + 64);
 }
 
 /** Converts what was `added` up of one block of a drive, and adds the codes, shifted by their plane, to `sums`. */
@@ -405,22 +375,19 @@ function markRows(drive: Drive, rowCount: i32): void {
   for (let row: usize = 0; row < <usize>rowCount; row += 16) store<u16>(drive.bits + (row >> 3), i8x16.bitmask(v128.load(drivenFlags + row)));
 }
 
-function placeRows(drive: Drive, rowBytes: u32): void {
-  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u32>(row, load<u32>(row) * rowBytes);
+function placeRows(drive: Drive): void {
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u32>(row, load<u32>(row) << 6);
 }
 
-/** Adds up one block of all drives, chunk by chunk of rows. */
-function addBlock(tile: Tile, block: i32, drives: usize, driveCount: i32): void {
-  const cells = tile.matrix + <usize>block * tile.blockBytes;
-  for (let index = 0; index < driveCount; index++) clear(driveAt(drives, index).sums, 128);
-  for (let row = 0; row < tile.rowCount; row += 32) {
-    const groups = <usize>min((tile.rowCount - row + 3) >> 2, 8);
-    for (let group: usize = 0; group < groups; group++) {
-      addSubsets(cells + (<usize>row + (group << 2)) * tile.rowBytes, tile.rowBytes, subsets + (group << 11));
-    }
+/** Adds up codes of one block for all drives, or variances, chunk by chunk of rows. Subsets of rows that are none are in no drive. */
+function addDrives(cells: usize, rowCount: i32, drives: usize, driveCount: i32, place: usize): void {
+  for (let index = 0; index < driveCount; index++) clear(driveAt(drives, index).sums + place, 64);
+  for (let row = 0; row < rowCount; row += 64) {
+    const groups = <usize>min((rowCount - row + 3) >> 2, 16);
+    for (let group: usize = 0; group < groups; group++) addSubsets(cells + ((<usize>row + (group << 2)) << 6), subsets + (group << 10));
     for (let index = 0; index < driveCount; index++) {
       const drive = driveAt(drives, index);
-      addChunk(load<u32>(drive.bits + (<usize>row >> 3)), groups, drive.sums);
+      addChunk(load<u64>(drive.bits + (<usize>row >> 3)), groups, drive.sums + place);
     }
   }
 }
@@ -440,7 +407,7 @@ function storeLines(block: usize, codes: usize): void {
 function areManyRows(tile: Tile, drives: usize, driveCount: i32): bool {
   let count = 0;
   for (let index = 0; index < driveCount; index++) count += driveAt(drives, index).count;
-  return isNoisy && count > (tile.rowCount >> 2) * (driveCount + 16);
+  return count > (tile.rowCount >> 2) * (driveCount + 16);
 }
 
 /** Some drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
@@ -451,13 +418,15 @@ export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives
     drive.saturations = 0;
     drive.sumOfCodes = 0;
     if (isBySubsets) markRows(drive, tile.rowCount);
-    else placeRows(drive, tile.rowBytes);
+    else placeRows(drive);
   }
   for (let block = 0; block << 4 < tile.lineCount; block++) {
-    if (isBySubsets) addBlock(tile, block, drives, driveCount);
+    const cells = tile.matrix + <usize>block * tile.blockBytes;
+    if (isBySubsets) addDrives(cells, tile.rowCount, drives, driveCount, 0);
+    if (isBySubsets && isNoisy) addDrives(cells + tile.varianceBytes, tile.rowCount, drives, driveCount, 64);
     for (let index = 0; index < driveCount; index++) {
       const drive = driveAt(drives, index);
-      if (!isBySubsets) addRows(tile, block, drive.rows, drive.count);
+      if (!isBySubsets) addBlock(tile, block, drive.rows, drive.count);
       saturated = 0;
       sumOfCodes = 0;
       clear(blockCodes, 64);
@@ -597,7 +566,7 @@ function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32
       saturated = 0;
       sumOfCodes = 0;
       for (let block = 0; block << 4 < tile.lineCount; block++) {
-        addRows(tile, block, rows, count);
+        addBlock(tile, block, rows, count);
         convertBlock(tile, block, blockSums, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
       }
       layer.saturations += saturated;
