@@ -8,7 +8,7 @@ export const rowBytes = blockLines * 4;
 const gainUnit = 2 ** -28;
 
 export const tileStructure = structure(['matrix', 'varianceBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'gains', 'offsets'], []);
-const driveStructure = structure(['rows', 'count', 'position', 'plane', 'bits', 'sums', 'codes', 'saturations'], ['sumOfCodes']);
+const driveStructure = structure(['rows', 'count', 'position', 'plane', 'codes', 'saturations'], ['sumOfCodes']);
 
 /** Where the kernel has a line: vector j, lane i of a block of 16 is line 4i + j. */
 export const slotOf = (line: number) => (line & ~15) | ((line & 3) << 2) | ((line >> 2) & 3);
@@ -47,10 +47,8 @@ function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: num
   return at;
 }
 
-/** Drives that one call takes: their cells come from memory once, and what many drives share is added up once. */
+/** Drives that one call takes, as many as the kernel has sums for: their cells come from memory once, and what they share is added up once. */
 const batchDrives = 128;
-/** Rows whose bits one word holds. */
-const chunkRows = 64;
 
 /** A tile in a kernel, for multiplies from outside of a network. */
 export class KernelTile {
@@ -71,18 +69,9 @@ export class KernelTile {
     this.drives = this.space.take(batchDrives * driveStructure.sizeBytes);
     this.rows = this.space.take(batchDrives * this.rowCount * 4);
     this.codes = this.space.take(batchDrives * this.slotCount * 4);
-    this.placeDrives();
-  }
-
-  private placeDrives(): void {
-    const { space, rowCount, slotCount } = this;
-    const bitBytes = Math.ceil(rowCount / chunkRows) * (chunkRows / 8);
-    const bits = space.take(batchDrives * bitBytes);
-    const sums = space.take(batchDrives * 2 * rowBytes);
     for (let index = 0; index < batchDrives; index += 1) {
-      space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, {
-        rows: this.rows + index * rowCount * 4, bits: bits + index * bitBytes, sums: sums + index * 2 * rowBytes, codes: this.codes + index * slotCount * 4,
-      });
+      const places = { rows: this.rows + index * this.rowCount * 4, codes: this.codes + index * this.slotCount * 4 };
+      this.space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, places);
     }
   }
 

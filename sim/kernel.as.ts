@@ -101,14 +101,21 @@ const roundKeys = memory.data(7 * 32, 16);
 const planeMasks = memory.data(16 * 16, 16);
 /** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
 const constants = memory.data(12 * 16, 16);
-/** What is added up of a block: codes, then variances. */
-const blockSums = memory.data(128, 16);
+const blockSums = memory.data(64, 16);
+const blockVariances = memory.data(64, 16);
 const blockWords = memory.data(64, 16);
 const blockCodes = memory.data(64, 16);
 /** Of each row of a tile whether a drive has it, a byte each. */
 const drivenFlags = memory.data(512, 16);
-/** Sums of every subset of four rows of a block, of the rows of a chunk: that much stays in the nearest cache. */
+/** Drives that are added up at once, and rows of a chunk: what one chunk of them needs has to fit the nearest cache. */
+@inline const batchDrives: usize = 128;
+@inline const chunkRows: i32 = 64;
+/** Of each chunk, drive by drive, a bit for each row that is driven. */
+const drivenBits = memory.data(8 * 128 * 8, 16);
+/** Sums of every subset of four rows, of all rows of a chunk. */
 const subsets = memory.data(16 * 16 * 64, 16);
+/** Codes of a block, drive by drive, then variances. */
+const batchSums = memory.data(2 * 128 * 64, 16);
 
 const multiplier0: u32 = 0xd2511f53;
 const multiplier1: u32 = 0xcd9e8d57;
@@ -218,21 +225,34 @@ function addSubsets(rows: usize, sums: usize): void {
   }
 }
 
-/** Adds the driven rows of a chunk, four bits a subset. */
-function addChunk(bits: u64, groups: usize, sums: usize): void {
+/** Adds the driven rows of a chunk to what a drive has, four bits a subset and two subsets at a time. */
+function addChunk(bits: u64, pairs: usize, sums: usize): void {
   let s0 = v128.load(sums), s1 = v128.load(sums, 16), s2 = v128.load(sums, 32), s3 = v128.load(sums, 48);
   let table = subsets;
-  for (const end = table + (groups << 10); table < end; table += 1024, bits >>= 4) {
-    const subset = table + (<usize>(bits & 15) << 6);
-    s0 = i32x4.add(s0, v128.load(subset));
-    s1 = i32x4.add(s1, v128.load(subset, 16));
-    s2 = i32x4.add(s2, v128.load(subset, 32));
-    s3 = i32x4.add(s3, v128.load(subset, 48));
+  for (const end = table + (pairs << 11); table < end; table += 2048, bits >>= 8) {
+    const one = table + (<usize>(bits & 15) << 6);
+    const other = table + (<usize>(bits & 240) << 2);
+    s0 = i32x4.add(s0, i32x4.add(v128.load(one), v128.load(other, 1024)));
+    s1 = i32x4.add(s1, i32x4.add(v128.load(one, 16), v128.load(other, 1040)));
+    s2 = i32x4.add(s2, i32x4.add(v128.load(one, 32), v128.load(other, 1056)));
+    s3 = i32x4.add(s3, i32x4.add(v128.load(one, 48), v128.load(other, 1072)));
   }
   v128.store(sums, s0);
   v128.store(sums, s1, 16);
   v128.store(sums, s2, 32);
   v128.store(sums, s3, 48);
+}
+
+/** Adds up one block for a whole batch, codes or variances, chunk by chunk. Rows past the last one are in no drive. */
+function addBatch(cells: usize, rowCount: i32, driveCount: i32, sums: usize): void {
+  const end = sums + (<usize>driveCount << 6);
+  clear(sums, end - sums);
+  for (let chunk = 0, row = 0; row < rowCount; chunk++, row += chunkRows) {
+    const pairs = <usize>min((rowCount - row + 7) >> 3, chunkRows >> 3);
+    for (let group: usize = 0; group < pairs << 1; group++) addSubsets(cells + (<usize>row << 6) + (group << 8), subsets + (group << 10));
+    let bits = drivenBits + <usize>chunk * (batchDrives << 3);
+    for (let drive = sums; drive < end; drive += 64, bits += 8) addChunk(load<u64>(bits), pairs, drive);
+  }
 }
 
 /** Philox4x32-7 of four counters that differ in their last word. The first round is the same for all four but for that word. */
@@ -308,26 +328,26 @@ let sumOfCodes: i64 = 0;
 @inline function addBlock(tile: Tile, block: i32, rows: usize, count: i32): void {
   const cells = tile.matrix + <usize>block * tile.blockBytes;
   addRows(cells, rows, count, blockSums);
-  if (isNoisy) addRows(cells + tile.varianceBytes, rows, count, blockSums + 64);
+  if (isNoisy) addRows(cells + tile.varianceBytes, rows, count, blockVariances);
 }
 
-/** Converts what was `added` up of one block of a drive, and adds the codes, shifted by their plane, to `sums`. */
-function convertBlock(tile: Tile, block: i32, added: usize, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
+/** Converts what was added up of one block of a drive, and adds the codes, shifted by their plane, to `sums`. */
+function convertBlock(tile: Tile, block: i32, codes: usize, variances: usize, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
   if (isNoisy) drawWords(c0, c1, c2, block << 2);
   const isHalf = tile.lineCount - (block << 4) <= 8;
   let gains = tile.gains + (<usize>block << 7);
   let offsets = tile.offsets + (<usize>block << 7);
   let total = i32x4.splat(0);
   for (let at: usize = 0; at < 64; at += 16, gains += 32, offsets += 32) {
-    const lineSums = v128.load(added + at);
+    const lineSums = v128.load(codes + at);
     total = i32x4.add(total, lineSums);
     let noiseLow = f64x2.splat(0);
     let noiseHigh = f64x2.splat(0);
     if (isNoisy) {
       const normals = deviates(v128.load(blockWords + at));
-      const variances = v128.load(added + at, 64);
-      noiseLow = noiseOf(lowDoubles(variances), lowDoubles(normals));
-      if (!isHalf) noiseHigh = noiseOf(highDoubles(variances), highDoubles(normals));
+      const squares = v128.load(variances + at);
+      noiseLow = noiseOf(lowDoubles(squares), lowDoubles(normals));
+      if (!isHalf) noiseHigh = noiseOf(highDoubles(squares), highDoubles(normals));
     }
     const low = codesOf(lowDoubles(lineSums), noiseLow, gains, offsets);
     saturated += aboveTop(low);
@@ -349,15 +369,11 @@ function convertBlock(tile: Tile, block: i32, added: usize, c0: u32, c1: u32, c2
 
 /** A drive of one tile. */
 @unmanaged class Drive {
-  /** The driven rows: their numbers, then their places in a block. */
+  /** Numbers of the driven rows, each once; then their places in a block. */
   rows: usize;
   count: i32;
   position: u32;
   plane: i32;
-  /** A bit for each row of the tile, where subsets are added up. */
-  bits: usize;
-  /** What is added up of the block under way, there. */
-  sums: usize;
   /** One code a line. */
   codes: usize;
   saturations: i32;
@@ -368,28 +384,25 @@ function convertBlock(tile: Tile, block: i32, added: usize, c0: u32, c1: u32, c2
   return changetype<Drive>(drives + <usize>index * offsetof<Drive>());
 }
 
-/** Flags first: a row's bit would have to wait for that of the row before. */
-function markRows(drive: Drive, rowCount: i32): void {
-  clear(drivenFlags, rowCount);
-  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u8>(drivenFlags + <usize>load<u32>(row), 0x80);
-  for (let row: usize = 0; row < <usize>rowCount; row += 16) store<u16>(drive.bits + (row >> 3), i8x16.bitmask(v128.load(drivenFlags + row)));
-}
-
 function placeRows(drive: Drive): void {
   for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u32>(row, load<u32>(row) << 6);
 }
 
-/** Adds up codes of one block for all drives, or variances, chunk by chunk of rows. Subsets of rows that are none are in no drive. */
-function addDrives(cells: usize, rowCount: i32, drives: usize, driveCount: i32, place: usize): void {
-  for (let index = 0; index < driveCount; index++) clear(driveAt(drives, index).sums + place, 64);
-  for (let row = 0; row < rowCount; row += 64) {
-    const groups = <usize>min((rowCount - row + 3) >> 2, 16);
-    for (let group: usize = 0; group < groups; group++) addSubsets(cells + ((<usize>row + (group << 2)) << 6), subsets + (group << 10));
-    for (let index = 0; index < driveCount; index++) {
-      const drive = driveAt(drives, index);
-      addChunk(load<u64>(drive.bits + (<usize>row >> 3)), groups, drive.sums + place);
-    }
+/** Bits of the driven rows. By way of flags, because a row's bit would have to wait for that of the row before. */
+function markRows(drive: Drive, rowCount: i32, bits: usize): void {
+  clear(drivenFlags, rowCount);
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u8>(drivenFlags + <usize>load<u32>(row), 0x80);
+  for (let row = 0; row < rowCount; row += 16) {
+    const byte = <usize>(row / chunkRows) * (batchDrives << 3) + <usize>((row % chunkRows) >> 3);
+    store<u16>(bits + byte, i8x16.bitmask(v128.load(drivenFlags + row)));
   }
+}
+
+/** Whether a batch takes fewer additions by subsets of its rows than row by row, those that make the subsets included. */
+function isBySubsets(tile: Tile, drives: usize, driveCount: i32): bool {
+  let count = 0;
+  for (let index = 0; index < driveCount; index++) count += driveAt(drives, index).count;
+  return count > ((tile.rowCount + 3) >> 2) * (driveCount + 16);
 }
 
 /** Codes of a block as they lie in vectors, in the order of their lines. */
@@ -403,38 +416,38 @@ function storeLines(block: usize, codes: usize): void {
   v128.store(codes, v128.shuffle<i64>(high01, high23, 1, 3), 48);
 }
 
-/** Many drives at once are added up from subsets of rows: where that takes fewer additions, those that make the subsets included. */
-function areManyRows(tile: Tile, drives: usize, driveCount: i32): bool {
-  let count = 0;
-  for (let index = 0; index < driveCount; index++) count += driveAt(drives, index).count;
-  return count > (tile.rowCount >> 2) * (driveCount + 16);
+/** Converts one block of a drive of a batch. */
+function convertDrive(tile: Tile, block: i32, drive: Drive, codes: usize, variances: usize, inferenceNumber: u32, timestep: i32): void {
+  saturated = 0;
+  sumOfCodes = 0;
+  clear(blockCodes, 64);
+  const where = counterWord(timestep, tile.number, drive.plane);
+  convertBlock(tile, block, codes, variances, inferenceNumber, where, drive.position, 0, blockCodes);
+  storeLines(blockCodes, drive.codes + (<usize>block << 6));
+  drive.saturations += saturated;
+  drive.sumOfCodes += <f64>sumOfCodes;
 }
 
-/** Some drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
+/** A batch of drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
 export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives: usize, driveCount: i32): void {
-  const isBySubsets = areManyRows(tile, drives, driveCount);
+  const bySubsets = isBySubsets(tile, drives, driveCount);
   for (let index = 0; index < driveCount; index++) {
     const drive = driveAt(drives, index);
     drive.saturations = 0;
     drive.sumOfCodes = 0;
-    if (isBySubsets) markRows(drive, tile.rowCount);
+    if (bySubsets) markRows(drive, tile.rowCount, drivenBits + (<usize>index << 3));
     else placeRows(drive);
   }
   for (let block = 0; block << 4 < tile.lineCount; block++) {
     const cells = tile.matrix + <usize>block * tile.blockBytes;
-    if (isBySubsets) addDrives(cells, tile.rowCount, drives, driveCount, 0);
-    if (isBySubsets && isNoisy) addDrives(cells + tile.varianceBytes, tile.rowCount, drives, driveCount, 64);
+    if (bySubsets) addBatch(cells, tile.rowCount, driveCount, batchSums);
+    if (bySubsets && isNoisy) addBatch(cells + tile.varianceBytes, tile.rowCount, driveCount, batchSums + (batchDrives << 6));
     for (let index = 0; index < driveCount; index++) {
       const drive = driveAt(drives, index);
-      if (!isBySubsets) addBlock(tile, block, drive.rows, drive.count);
-      saturated = 0;
-      sumOfCodes = 0;
-      clear(blockCodes, 64);
-      const where = counterWord(timestep, tile.number, drive.plane);
-      convertBlock(tile, block, isBySubsets ? drive.sums : blockSums, inferenceNumber, where, drive.position, 0, blockCodes);
-      storeLines(blockCodes, drive.codes + (<usize>block << 6));
-      drive.saturations += saturated;
-      drive.sumOfCodes += <f64>sumOfCodes;
+      if (!bySubsets) addBlock(tile, block, drive.rows, drive.count);
+      const codes = bySubsets ? batchSums + (<usize>index << 6) : blockSums;
+      const variances = bySubsets ? codes + (batchDrives << 6) : blockVariances;
+      convertDrive(tile, block, drive, codes, variances, inferenceNumber, timestep);
     }
   }
 }
@@ -567,7 +580,7 @@ function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32
       sumOfCodes = 0;
       for (let block = 0; block << 4 < tile.lineCount; block++) {
         addBlock(tile, block, rows, count);
-        convertBlock(tile, block, blockSums, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
+        convertBlock(tile, block, blockSums, blockVariances, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
       }
       layer.saturations += saturated;
       book(layer, <f64>sumOfCodes);
