@@ -211,7 +211,8 @@ function smallCompiled(macro: Macro) {
 }
 
 const disturbed = overrideProfile(profileNamed('lab-paper'), { readDisturbFractionPerSecond: 0.5, ageingStepNanoseconds: 1000 });
-for (const [name, profile] of [...['ideal', 'lab-half', 'lab-paper'].map((name) => [name, profileNamed(name)] as const), ['read disturb', disturbed] as const]) {
+const turnProfiles = [...['ideal', 'lab-half', 'lab-paper'].map((name) => [name, profileNamed(name)] as const), ['read disturb', disturbed] as const];
+for (const [name, profile] of turnProfiles) {
   t.test(`${name}: runs that take turns, and an array that changes between them, are as without a kernel`, async (t) => {
     const [fast, twin] = [new Macro(Chip.formed(profile, 3), kernel), new Macro(Chip.formed(profile, 3))];
     const answers = [fast, twin].map((macro) => {
