@@ -666,7 +666,7 @@ function bookPlanes(layer: Layer): void {
   }
 }
 
-/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. Its like below take more outputs at once. */
+/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. */
 function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
@@ -681,7 +681,7 @@ function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
   v128.store(sums, s2, 32);
 }
 
-/** 16 outputs. */
+/** 16 outputs: more sums at once, and what is added to them, would not fit the registers. */
 function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
@@ -698,32 +698,6 @@ function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
   v128.store(sums, s3, 48);
 }
 
-/** 32 outputs. */
-function addPairs32(pair: usize, end: usize, column: usize, sums: usize): void {
-  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
-  let s4 = i32x4.splat(0), s5 = i32x4.splat(0), s6 = i32x4.splat(0), s7 = i32x4.splat(0);
-  for (; pair < end; pair += 8) {
-    const row = <usize>load<u32>(pair) + column;
-    const codes = v128.load32_splat(pair, 4);
-    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
-    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
-    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
-    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(codes, v128.load(row, 48)));
-    s4 = i32x4.add(s4, i32x4.dot_i16x8_s(codes, v128.load(row, 64)));
-    s5 = i32x4.add(s5, i32x4.dot_i16x8_s(codes, v128.load(row, 80)));
-    s6 = i32x4.add(s6, i32x4.dot_i16x8_s(codes, v128.load(row, 96)));
-    s7 = i32x4.add(s7, i32x4.dot_i16x8_s(codes, v128.load(row, 112)));
-  }
-  v128.store(sums, s0);
-  v128.store(sums, s1, 16);
-  v128.store(sums, s2, 32);
-  v128.store(sums, s3, 48);
-  v128.store(sums, s4, 64);
-  v128.store(sums, s5, 80);
-  v128.store(sums, s6, 96);
-  v128.store(sums, s7, 112);
-}
-
 /** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
 function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): bool {
   const placeEnd = listDriven(layer, bits, firstBit, layer.spanLength >> 1, layer.pairTable, layer.places);
@@ -734,15 +708,21 @@ function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): b
   bookPlanes(layer);
   const bytes = <usize>layer.outputs << 2;
   let column: usize = 0;
-  for (; column + 64 < bytes; column += 128) addPairs32(layer.pairs, end, column, layer.sums + column);
-  if (column + 48 < bytes) addPairs16(layer.pairs, end, column, layer.sums + column);
-  else if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
+  for (; column + 48 < bytes; column += 64) addPairs16(layer.pairs, end, column, layer.sums + column);
+  if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
   return true;
 }
 
-/** Sums of a position, times the layer's scale. */
+/** Sums of a position, times the layer's scale. Where that is a whole number there is nothing to round. */
 function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
   const factor = f64x2.splat(layer.currentFactor);
+  if (layer.currentFactor == Math.floor(layer.currentFactor)) {
+    const whole = i32x4.splat(<i32>layer.currentFactor);
+    for (const end = currents + (<usize>layer.neuronStride << 2); currents < end; currents += 16, sums += 16) {
+      v128.store(currents, i32x4.mul(v128.load(sums), whole));
+    }
+    return;
+  }
   for (const end = currents + (<usize>layer.neuronStride << 2); currents < end; currents += 16, sums += 16) {
     const four = v128.load(sums);
     const low = rounded(f64x2.mul(lowDoubles(four), factor));
@@ -750,10 +730,14 @@ function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
   }
 }
 
+/**
+ * A negative sum times the slope, to the nearest integer: cutting off the fraction rounds halves away from zero once one half is taken off. The
+ * larger of that and the sum is the sum itself where it is not negative, because the slope is at most 1.
+ */
 @inline function stepped(membranes: v128, currents: v128, leak: v128, slope: v128): v128 {
   const kept = rounded(f64x2.mul(membranes, leak));
   const sum = f64x2.pmin(f64x2.splat(2147483647), f64x2.pmax(f64x2.splat(-2147483648), f64x2.add(kept, currents)));
-  return v128.bitselect(rounded(f64x2.mul(sum, slope)), sum, f64x2.lt(sum, f64x2.splat(0)));
+  return f64x2.trunc(f64x2.pmax(sum, f64x2.sub(f64x2.mul(sum, slope), v128.load(constants, halfPlace))));
 }
 
 /** One timestep of all neurons. Whoever fired is above the threshold still, so that needs no place of its own. */
