@@ -1,6 +1,6 @@
 import { layerKinds, neuronKinds } from '../proto/message.js';
 import { type KernelSettings, KernelSpace, structure } from './kernel.js';
-import { placeTile, rowBytesOf, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
+import { placeTile, rowBytes, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
 import type { EnergyScale, TileCells, TileLines } from './macro.js';
 import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './network-run.js';
 
@@ -39,8 +39,8 @@ const drivenRowsBytes = 512 * 4 * planeLimit;
 const bitSlackBytes = 9;
 const maximumInt16 = 2 ** 15 - 1;
 const maximumInt32 = 2 ** 31 - 1;
-/** Outputs are summed 32 at a time. */
-const evenBlocksOf = (outputs: number) => (outputs + 31) & ~31;
+/** Outputs are summed 16 at a time. */
+const evenBlocksOf = (outputs: number) => (outputs + 15) & ~15;
 const evenOf = (count: number) => (count + 1) & ~1;
 const factorOf = ({ multiplier, shift }: { multiplier: number; shift: number }) => multiplier * 2 ** -shift;
 
@@ -100,6 +100,8 @@ class KernelLayer {
   readonly membranes: number;
   readonly lineCount: number;
   readonly neurons: number;
+  private fields: Int32Array = new Int32Array();
+  private floats: Float64Array = new Float64Array();
   private readonly places: readonly (Place | undefined)[];
   private readonly planeCounts: number;
   private readonly inputRows: number;
@@ -169,7 +171,6 @@ class KernelLayer {
   /** Bit-serial: rows of cells, tile by tile. */
   private placeTiles(cells: readonly TileCells[], firstTile: number): void {
     const { space, macro: { settings }, layer, places } = this;
-    const rowBytes = rowBytesOf(settings);
     const tiles = space.take(cells.length * tileStructure.sizeBytes);
     for (const [index, tile] of cells.entries()) {
       placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index);
@@ -224,17 +225,33 @@ class KernelLayer {
     return true;
   }
 
+  /** Once everything has its place: the structure as arrays, so that reading it costs nothing. */
+  settle(): void {
+    this.fields = this.space.integers(this.at, layerStructure.sizeBytes / 4);
+    this.floats = this.space.doubles(this.at, layerStructure.sizeBytes / 8);
+  }
+
   feeds(next: KernelLayer): void {
     const { inputOrigin: output, inputRowBytes: outputRowBytes, inputPixelBytes: outputPixelBytes } = next;
     this.space.write(this.at, layerStructure, { output, outputRowBytes, outputPixelBytes });
   }
 
-  read(name: 'drives' | 'saturations' | 'spikeCount' | 'energyFemtojoules'): number {
-    return this.space.read(this.at, layerStructure, name);
+  /** One timestep. @returns the energy of the operation after it */
+  step(inferenceNumber: number, timestep: number, energyFemtojoules: number): number {
+    const { functions } = this.space;
+    this.floats[layerStructure.offsets.energyFemtojoules / 8] = energyFemtojoules;
+    functions.stepLayer(this.at, inferenceNumber, timestep);
+    return this.floats[layerStructure.offsets.energyFemtojoules / 8];
   }
 
-  set energyFemtojoules(energyFemtojoules: number) {
-    this.space.write(this.at, layerStructure, { energyFemtojoules });
+  get drives(): number {
+    return this.fields[layerStructure.offsets.drives / 4];
+  }
+
+  get counts(): LayerCounts {
+    const { fields, drives, lineCount } = this;
+    const { saturations, spikeCount } = layerStructure.offsets;
+    return { conversions: drives * lineCount, saturations: fields[saturations / 4], spikes: fields[spikeCount / 4] };
   }
 
   /**
@@ -265,10 +282,11 @@ class KernelLayer {
     const positions = outputHeight * outputWidth;
     const stride = this.neurons / positions;
     const membranes = this.space.integers(this.membranes, this.neurons);
-    return Int32Array.from({ length: outputChannels * positions }, (_, index) => {
-      const position = index % positions;
-      return membranes[position * stride + (index - position) / positions];
-    });
+    const ordered = new Int32Array(outputChannels * positions);
+    for (let output = 0, at = 0; output < outputChannels; output += 1) {
+      for (let position = 0; position < positions; position += 1, at += 1) ordered[at] = membranes[position * stride + output];
+    }
+    return ordered;
   }
 }
 
@@ -307,6 +325,7 @@ export class KernelNetwork {
     });
     for (const [index, layer] of this.layers.slice(1).entries()) this.layers[index].feeds(layer);
     this.frame = this.space.take(channels * height * width);
+    for (const layer of this.layers) layer.settle();
   }
 
   step(owner: MembraneOwner, frame: Uint8Array, inferenceNumber: number, timestep: number, energyBefore: number): KernelTimestep {
@@ -316,15 +335,9 @@ export class KernelNetwork {
     space.bytes(this.frame, frame.length).set(frame);
     const [first] = layers;
     space.functions.placeFrame(this.frame, inputChannels, inputHeight, inputWidth, first.inputOrigin, first.inputRowBytes, first.inputPixelBytes);
-    let energyFemtojoules = energyBefore;
-    for (const layer of layers) {
-      layer.energyFemtojoules = energyFemtojoules;
-      space.functions.stepLayer(layer.at, inferenceNumber, timestep);
-      energyFemtojoules = layer.read('energyFemtojoules');
-    }
-    const drives = layers.map((layer) => layer.read('drives'));
-    const counts = layers.map((layer, index) =>
-      ({ conversions: drives[index] * layer.lineCount, saturations: layer.read('saturations'), spikes: layer.read('spikeCount') }));
+    const energyFemtojoules = layers.reduce((energy, layer) => layer.step(inferenceNumber, timestep, energy), energyBefore);
+    const drives = layers.map((layer) => layer.drives);
+    const counts = layers.map((layer) => layer.counts);
     return { membranes: layers[layers.length - 1].membranesByOutput, layers: counts, drives, energyFemtojoules };
   }
 

@@ -2,11 +2,12 @@ import { type KernelSettings, KernelSpace, structure } from './kernel.js';
 import type { Drive, MultiplyKey, TileCells } from './macro.js';
 
 const blockLines = 16;
-const blockBytes = blockLines * 4;
+/** Codes of a row in a block, or variances. */
+export const rowBytes = blockLines * 4;
 /** The gain's 20 fractional bits and the noise's 8. */
 const gainUnit = 2 ** -28;
 
-export const tileStructure = structure(['matrix', 'rowBytes', 'blockBytes', 'lineCount', 'number', 'gains', 'offsets'], []);
+export const tileStructure = structure(['matrix', 'varianceBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'gains', 'offsets'], []);
 const driveStructure = structure(['rows', 'count', 'position', 'plane', 'codes', 'saturations'], ['sumOfCodes']);
 
 /** Where the kernel has a line: vector j, lane i of a block of 16 is line 4i + j. */
@@ -14,30 +15,29 @@ export const slotOf = (line: number) => (line & ~15) | ((line & 3) << 2) | ((lin
 
 export const slotCountOf = (lineCount: number) => Math.ceil(lineCount / blockLines) * blockLines;
 
-/** Bytes of a row in a block: codes, and variances where there is noise. */
-export const rowBytesOf = ({ varianceFactor }: KernelSettings) => (varianceFactor > 0 ? 2 * blockBytes : blockBytes);
-
 /** Copies a tile into the kernel's memory. @returns the address of its structure */
 export function placeTile(space: KernelSpace, settings: KernelSettings, cells: TileCells, range: number, at: number, number: number): void {
   const { lineCount, codes, squares } = cells;
   const rowCount = codes.length / lineCount;
-  const rowWords = rowBytesOf(settings) / 4;
-  const blockWords = rowWords * rowCount;
+  const varianceWords = blockLines * rowCount;
+  const blockWords = settings.varianceFactor > 0 ? 2 * varianceWords : varianceWords;
   const blockCount = slotCountOf(lineCount) / blockLines;
   const matrix = space.take(blockCount * blockWords * 4);
   const words = space.integers(matrix, blockCount * blockWords);
   for (let line = 0; line < lineCount; line += 1) {
     const slot = slotOf(line);
     let word = (slot >> 4) * blockWords + (slot & 15);
-    for (let cell = line; cell < codes.length; cell += lineCount, word += rowWords) {
+    for (let cell = line; cell < codes.length; cell += lineCount, word += blockLines) {
       words[word] = codes[cell];
-      if (rowWords > blockLines) words[word + blockLines] = squares[cell];
+      if (blockWords > varianceWords) words[word + varianceWords] = squares[cell];
     }
   }
   const { isExact } = settings;
   const gains = placeLineValues(space, lineCount, (line) => (isExact ? 2 ** 20 : cells.gainsQ20[range * lineCount + line]) * gainUnit);
   const offsets = placeLineValues(space, lineCount, (line) => (isExact ? 0 : cells.offsets[range * lineCount + line]));
-  space.write(at, tileStructure, { matrix, rowBytes: rowWords * 4, blockBytes: blockWords * 4, lineCount, number, gains, offsets });
+  space.write(at, tileStructure, {
+    matrix, varianceBytes: varianceWords * 4, blockBytes: blockWords * 4, rowCount, lineCount, number, gains, offsets,
+  });
 }
 
 function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: number) => number): number {
@@ -47,8 +47,8 @@ function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: num
   return at;
 }
 
-/** Drives that one call takes: their cells come from memory once. */
-const batchDrives = 32;
+/** Drives that one call takes, as many as the kernel has sums for: their cells come from memory once, and what they share is added up once. */
+const batchDrives = 128;
 
 /** A tile in a kernel, for multiplies from outside of a network. */
 export class KernelTile {
@@ -58,19 +58,21 @@ export class KernelTile {
   private readonly rows: number;
   private readonly codes: number;
   private readonly rowCount: number;
-  private readonly rowBytes: number;
-  private readonly slots: Int32Array;
+  private readonly slotCount: number;
 
   constructor(program: WebAssembly.Module, settings: KernelSettings, private readonly cells: TileCells, range: number) {
     this.space = new KernelSpace(program, settings);
     this.tile = this.space.take(tileStructure.sizeBytes);
     placeTile(this.space, settings, cells, range, this.tile, 0);
     this.rowCount = cells.codes.length / cells.lineCount;
-    this.rowBytes = rowBytesOf(settings);
+    this.slotCount = slotCountOf(cells.lineCount);
     this.drives = this.space.take(batchDrives * driveStructure.sizeBytes);
     this.rows = this.space.take(batchDrives * this.rowCount * 4);
-    this.codes = this.space.take(batchDrives * slotCountOf(cells.lineCount) * 4);
-    this.slots = Int32Array.from({ length: cells.lineCount }, (_, line) => slotOf(line));
+    this.codes = this.space.take(batchDrives * this.slotCount * 4);
+    for (let index = 0; index < batchDrives; index += 1) {
+      const places = { rows: this.rows + index * this.rowCount * 4, codes: this.codes + index * this.slotCount * 4 };
+      this.space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, places);
+    }
   }
 
   /**
@@ -82,35 +84,37 @@ export class KernelTile {
     let saturations = 0;
     this.space.write(this.tile, tileStructure, { number: key.tile });
     for (let first = 0; first < drives.length; first += batchDrives) {
-      saturations += this.multiplyBatch(drives.slice(first, first + batchDrives), key, out, first, booked);
+      const batch = drives.slice(first, first + batchDrives);
+      saturations += this.multiplyBatch(batch, key, out.subarray(first * this.cells.lineCount), booked);
     }
     return saturations;
   }
 
-  private multiplyBatch(drives: readonly Drive[], key: MultiplyKey, out: Int32Array, first: number, booked: (sumOfCodes: number) => void): number {
-    const { space, slots, cells: { lineCount } } = this;
-    const slotCount = slotCountOf(lineCount);
-    const codes = space.integers(this.codes, drives.length * slotCount).fill(0);
-    for (const [index, drive] of drives.entries()) this.placeDrive(index, drive, slotCount);
+  private multiplyBatch(drives: readonly Drive[], key: MultiplyKey, out: Int32Array, booked: (sumOfCodes: number) => void): number {
+    const { space, slotCount, cells: { lineCount } } = this;
+    this.feed(drives);
     space.functions.multiply(this.tile, key.inferenceNumber, key.timestep, this.drives, drives.length);
+    const codes = space.integers(this.codes, drives.length * slotCount);
+    const view = new DataView(codes.buffer, this.drives);
     let saturations = 0;
-    for (let index = 0; index < drives.length; index += 1) {
-      const at = (first + index) * lineCount;
-      for (let line = 0; line < lineCount; line += 1) out[at + line] = codes[index * slotCount + slots[line]];
-      const drive = this.drives + index * driveStructure.sizeBytes;
-      saturations += space.read(drive, driveStructure, 'saturations');
-      booked(space.read(drive, driveStructure, 'sumOfCodes'));
+    for (let index = 0, at = 0; index < drives.length; index += 1, at += driveStructure.sizeBytes) {
+      out.set(codes.subarray(index * slotCount, index * slotCount + lineCount), index * lineCount);
+      saturations += view.getInt32(at + driveStructure.offsets.saturations, true);
+      booked(view.getFloat64(at + driveStructure.offsets.sumOfCodes, true));
     }
     return saturations;
   }
 
-  private placeDrive(index: number, { rows, rowCount, position, plane }: Drive, slotCount: number): void {
-    const { space, rowBytes } = this;
-    const at = this.rows + index * this.rowCount * 4;
-    const offsets = space.integers(at, rowCount);
-    for (let row = 0; row < rowCount; row += 1) offsets[row] = rows[row] * rowBytes;
-    space.write(this.drives + index * driveStructure.sizeBytes, driveStructure, {
-      rows: at, count: rowCount, position, plane, codes: this.codes + index * slotCount * 4, saturations: 0, sumOfCodes: 0,
-    });
+  private feed(drives: readonly Drive[]): void {
+    const { offsets, sizeBytes } = driveStructure;
+    const places = this.space.integers(this.rows, drives.length * this.rowCount);
+    const view = new DataView(places.buffer, this.drives);
+    for (let index = 0, at = 0; index < drives.length; index += 1, at += sizeBytes) {
+      const { rows, rowCount, position, plane } = drives[index];
+      places.set(rows.subarray(0, rowCount), index * this.rowCount);
+      view.setInt32(at + offsets.count, rowCount, true);
+      view.setInt32(at + offsets.position, position, true);
+      view.setInt32(at + offsets.plane, plane, true);
+    }
   }
 }

@@ -3,12 +3,13 @@
 //
 // Lines lie in blocks of 16. Within a block, vector j lane i is line 4i + j: so word j of four random counters meets its lines where it is made.
 
-/** The multiplies of one tile: its cells, block by block and row by row, 16 codes and, where there is noise, 16 variances. */
+/** The multiplies of one tile: its cells, block by block, 16 codes a row and, where there is noise, 16 variances a row after all the codes. */
 @unmanaged class Tile {
   matrix: usize;
-  /** Bytes of a row within a block. */
-  rowBytes: u32;
+  /** From the codes of a block to its variances. */
+  varianceBytes: u32;
   blockBytes: u32;
+  rowCount: i32;
   lineCount: i32;
   /** Number of the tile in its program. */
   number: i32;
@@ -103,6 +104,18 @@ const constants = memory.data(12 * 16, 16);
 const blockSums = memory.data(64, 16);
 const blockVariances = memory.data(64, 16);
 const blockWords = memory.data(64, 16);
+const blockCodes = memory.data(64, 16);
+/** Of each row of a tile whether a drive has it, a byte each. */
+const drivenFlags = memory.data(512, 16);
+/** Drives that are added up at once, and rows of a chunk: what one chunk of them needs has to fit the nearest cache. */
+@inline const batchDrives: usize = 128;
+@inline const chunkRows: i32 = 64;
+/** Of each chunk, drive by drive, a bit for each row that is driven. */
+const drivenBits = memory.data(8 * 128 * 8, 16);
+/** Sums of every subset of four rows, of all rows of a chunk. */
+const subsets = memory.data(16 * 16 * 64, 16);
+/** Codes of a block, drive by drive, then variances. */
+const batchSums = memory.data(2 * 128 * 64, 16);
 
 const multiplier0: u32 = 0xd2511f53;
 const multiplier1: u32 = 0xcd9e8d57;
@@ -182,44 +195,64 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   return v128.shuffle<i32>(f64x2.add(low, bias), f64x2.add(high, bias), 0, 2, 4, 6);
 }
 
-/** Codes and variances of the driven rows of one block. */
-function addNoisyRows(block: usize, rows: usize, count: i32): void {
+/** The codes of the driven rows of one block, or the variances. Eight sums at once would not fit the registers. */
+function addRows(cells: usize, rows: usize, count: i32, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
-  let v0 = i32x4.splat(0), v1 = i32x4.splat(0), v2 = i32x4.splat(0), v3 = i32x4.splat(0);
   for (const end = rows + (<usize>count << 2); rows < end; rows += 4) {
-    const row = block + load<u32>(rows);
+    const row = cells + load<u32>(rows);
     s0 = i32x4.add(s0, v128.load(row));
     s1 = i32x4.add(s1, v128.load(row, 16));
     s2 = i32x4.add(s2, v128.load(row, 32));
     s3 = i32x4.add(s3, v128.load(row, 48));
-    v0 = i32x4.add(v0, v128.load(row, 64));
-    v1 = i32x4.add(v1, v128.load(row, 80));
-    v2 = i32x4.add(v2, v128.load(row, 96));
-    v3 = i32x4.add(v3, v128.load(row, 112));
   }
-  v128.store(blockSums, s0);
-  v128.store(blockSums, s1, 16);
-  v128.store(blockSums, s2, 32);
-  v128.store(blockSums, s3, 48);
-  v128.store(blockVariances, v0);
-  v128.store(blockVariances, v1, 16);
-  v128.store(blockVariances, v2, 32);
-  v128.store(blockVariances, v3, 48);
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
 }
 
-function addQuietRows(block: usize, rows: usize, count: i32): void {
-  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
-  for (const end = rows + (<usize>count << 2); rows < end; rows += 4) {
-    const row = block + load<u32>(rows);
-    s0 = i32x4.add(s0, v128.load(row));
-    s1 = i32x4.add(s1, v128.load(row, 16));
-    s2 = i32x4.add(s2, v128.load(row, 32));
-    s3 = i32x4.add(s3, v128.load(row, 48));
+/** The sums of all subsets of four rows: of none, of the first only, of the second, of both, and so on. */
+function addSubsets(rows: usize, sums: usize): void {
+  clear(sums, 64);
+  for (let bytes: usize = 64; bytes < 1024; bytes <<= 1, rows += 64) {
+    const r0 = v128.load(rows), r1 = v128.load(rows, 16), r2 = v128.load(rows, 32), r3 = v128.load(rows, 48);
+    for (let from = sums, to = sums + bytes, end = to; from < end; from += 64, to += 64) {
+      v128.store(to, i32x4.add(v128.load(from), r0));
+      v128.store(to, i32x4.add(v128.load(from, 16), r1), 16);
+      v128.store(to, i32x4.add(v128.load(from, 32), r2), 32);
+      v128.store(to, i32x4.add(v128.load(from, 48), r3), 48);
+    }
   }
-  v128.store(blockSums, s0);
-  v128.store(blockSums, s1, 16);
-  v128.store(blockSums, s2, 32);
-  v128.store(blockSums, s3, 48);
+}
+
+/** Adds the driven rows of a chunk to what a drive has, four bits a subset and two subsets at a time. */
+function addChunk(bits: u64, pairs: usize, sums: usize): void {
+  let s0 = v128.load(sums), s1 = v128.load(sums, 16), s2 = v128.load(sums, 32), s3 = v128.load(sums, 48);
+  let table = subsets;
+  for (const end = table + (pairs << 11); table < end; table += 2048, bits >>= 8) {
+    const one = table + (<usize>(bits & 15) << 6);
+    const other = table + (<usize>(bits & 240) << 2);
+    s0 = i32x4.add(s0, i32x4.add(v128.load(one), v128.load(other, 1024)));
+    s1 = i32x4.add(s1, i32x4.add(v128.load(one, 16), v128.load(other, 1040)));
+    s2 = i32x4.add(s2, i32x4.add(v128.load(one, 32), v128.load(other, 1056)));
+    s3 = i32x4.add(s3, i32x4.add(v128.load(one, 48), v128.load(other, 1072)));
+  }
+  v128.store(sums, s0);
+  v128.store(sums, s1, 16);
+  v128.store(sums, s2, 32);
+  v128.store(sums, s3, 48);
+}
+
+/** Adds up one block for a whole batch, codes or variances, chunk by chunk. Rows past the last one are in no drive. */
+function addBatch(cells: usize, rowCount: i32, driveCount: i32, sums: usize): void {
+  const end = sums + (<usize>driveCount << 6);
+  clear(sums, end - sums);
+  for (let chunk = 0, row = 0; row < rowCount; chunk++, row += chunkRows) {
+    const pairs = <usize>min((rowCount - row + 7) >> 3, chunkRows >> 3);
+    for (let group: usize = 0; group < pairs << 1; group++) addSubsets(cells + (<usize>row << 6) + (group << 8), subsets + (group << 10));
+    let bits = drivenBits + <usize>chunk * (batchDrives << 3);
+    for (let drive = sums; drive < end; drive += 64, bits += 8) addChunk(load<u64>(bits), pairs, drive);
+  }
 }
 
 /** Philox4x32-7 of four counters that differ in their last word. The first round is the same for all four but for that word. */
@@ -291,29 +324,30 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
 let saturated: i32 = 0;
 let sumOfCodes: i64 = 0;
 
-/** Converts one block of a drive and adds the codes, shifted by their plane, to `sums`. */
-function convertBlock(tile: Tile, block: i32, rows: usize, count: i32, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
+/** Adds up the driven rows of one block. */
+@inline function addBlock(tile: Tile, block: i32, rows: usize, count: i32): void {
   const cells = tile.matrix + <usize>block * tile.blockBytes;
-  if (isNoisy) {
-    addNoisyRows(cells, rows, count);
-    drawWords(c0, c1, c2, block << 2);
-  } else {
-    addQuietRows(cells, rows, count);
-  }
+  addRows(cells, rows, count, blockSums);
+  if (isNoisy) addRows(cells + tile.varianceBytes, rows, count, blockVariances);
+}
+
+/** Converts what was added up of one block of a drive, and adds the codes, shifted by their plane, to `sums`. */
+function convertBlock(tile: Tile, block: i32, codes: usize, variances: usize, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
+  if (isNoisy) drawWords(c0, c1, c2, block << 2);
   const isHalf = tile.lineCount - (block << 4) <= 8;
   let gains = tile.gains + (<usize>block << 7);
   let offsets = tile.offsets + (<usize>block << 7);
   let total = i32x4.splat(0);
   for (let at: usize = 0; at < 64; at += 16, gains += 32, offsets += 32) {
-    const lineSums = v128.load(blockSums + at);
+    const lineSums = v128.load(codes + at);
     total = i32x4.add(total, lineSums);
     let noiseLow = f64x2.splat(0);
     let noiseHigh = f64x2.splat(0);
     if (isNoisy) {
       const normals = deviates(v128.load(blockWords + at));
-      const variances = v128.load(blockVariances + at);
-      noiseLow = noiseOf(lowDoubles(variances), lowDoubles(normals));
-      if (!isHalf) noiseHigh = noiseOf(highDoubles(variances), highDoubles(normals));
+      const squares = v128.load(variances + at);
+      noiseLow = noiseOf(lowDoubles(squares), lowDoubles(normals));
+      if (!isHalf) noiseHigh = noiseOf(highDoubles(squares), highDoubles(normals));
     }
     const low = codesOf(lowDoubles(lineSums), noiseLow, gains, offsets);
     saturated += aboveTop(low);
@@ -333,28 +367,87 @@ function convertBlock(tile: Tile, block: i32, rows: usize, count: i32, c0: u32, 
   return (timestep << 16) + (tileNumber << 8) + plane;
 }
 
-/** Some drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
+/** A drive of one tile. */
 @unmanaged class Drive {
+  /** Numbers of the driven rows, each once; then their places in a block. */
   rows: usize;
   count: i32;
   position: u32;
   plane: i32;
-  /** One code a slot, 0 before. */
+  /** One code a line. */
   codes: usize;
   saturations: i32;
   sumOfCodes: f64;
 }
 
+@inline function driveAt(drives: usize, index: i32): Drive {
+  return changetype<Drive>(drives + <usize>index * offsetof<Drive>());
+}
+
+function placeRows(drive: Drive): void {
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u32>(row, load<u32>(row) << 6);
+}
+
+/** Bits of the driven rows. By way of flags, because a row's bit would have to wait for that of the row before. */
+function markRows(drive: Drive, rowCount: i32, bits: usize): void {
+  clear(drivenFlags, rowCount);
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u8>(drivenFlags + <usize>load<u32>(row), 0x80);
+  for (let row = 0; row < rowCount; row += 16) {
+    const byte = <usize>(row / chunkRows) * (batchDrives << 3) + <usize>((row % chunkRows) >> 3);
+    store<u16>(bits + byte, i8x16.bitmask(v128.load(drivenFlags + row)));
+  }
+}
+
+/** Whether a batch takes fewer additions by subsets of its rows than row by row, those that make the subsets included. */
+function isBySubsets(tile: Tile, drives: usize, driveCount: i32): bool {
+  let count = 0;
+  for (let index = 0; index < driveCount; index++) count += driveAt(drives, index).count;
+  return count > ((tile.rowCount + 3) >> 2) * (driveCount + 16);
+}
+
+/** Codes of a block as they lie in vectors, in the order of their lines. */
+function storeLines(block: usize, codes: usize): void {
+  const v0 = v128.load(block), v1 = v128.load(block, 16), v2 = v128.load(block, 32), v3 = v128.load(block, 48);
+  const low01 = v128.shuffle<i32>(v0, v1, 0, 4, 1, 5), high01 = v128.shuffle<i32>(v0, v1, 2, 6, 3, 7);
+  const low23 = v128.shuffle<i32>(v2, v3, 0, 4, 1, 5), high23 = v128.shuffle<i32>(v2, v3, 2, 6, 3, 7);
+  v128.store(codes, v128.shuffle<i64>(low01, low23, 0, 2));
+  v128.store(codes, v128.shuffle<i64>(low01, low23, 1, 3), 16);
+  v128.store(codes, v128.shuffle<i64>(high01, high23, 0, 2), 32);
+  v128.store(codes, v128.shuffle<i64>(high01, high23, 1, 3), 48);
+}
+
+/** Converts one block of a drive of a batch. */
+function convertDrive(tile: Tile, block: i32, drive: Drive, codes: usize, variances: usize, inferenceNumber: u32, timestep: i32): void {
+  saturated = 0;
+  sumOfCodes = 0;
+  clear(blockCodes, 64);
+  const where = counterWord(timestep, tile.number, drive.plane);
+  convertBlock(tile, block, codes, variances, inferenceNumber, where, drive.position, 0, blockCodes);
+  storeLines(blockCodes, drive.codes + (<usize>block << 6));
+  drive.saturations += saturated;
+  drive.sumOfCodes += <f64>sumOfCodes;
+}
+
+/** A batch of drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
 export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives: usize, driveCount: i32): void {
+  const bySubsets = isBySubsets(tile, drives, driveCount);
+  for (let index = 0; index < driveCount; index++) {
+    const drive = driveAt(drives, index);
+    drive.saturations = 0;
+    drive.sumOfCodes = 0;
+    if (bySubsets) markRows(drive, tile.rowCount, drivenBits + (<usize>index << 3));
+    else placeRows(drive);
+  }
   for (let block = 0; block << 4 < tile.lineCount; block++) {
+    const cells = tile.matrix + <usize>block * tile.blockBytes;
+    if (bySubsets) addBatch(cells, tile.rowCount, driveCount, batchSums);
+    if (bySubsets && isNoisy) addBatch(cells + tile.varianceBytes, tile.rowCount, driveCount, batchSums + (batchDrives << 6));
     for (let index = 0; index < driveCount; index++) {
-      const drive = changetype<Drive>(drives + <usize>index * offsetof<Drive>());
-      saturated = 0;
-      sumOfCodes = 0;
-      const where = counterWord(timestep, tile.number, drive.plane);
-      convertBlock(tile, block, drive.rows, drive.count, inferenceNumber, where, drive.position, 0, drive.codes + (<usize>block << 6));
-      drive.saturations += saturated;
-      drive.sumOfCodes += <f64>sumOfCodes;
+      const drive = driveAt(drives, index);
+      if (!bySubsets) addBlock(tile, block, drive.rows, drive.count);
+      const codes = bySubsets ? batchSums + (<usize>index << 6) : blockSums;
+      const variances = bySubsets ? codes + (batchDrives << 6) : blockVariances;
+      convertDrive(tile, block, drive, codes, variances, inferenceNumber, timestep);
     }
   }
 }
@@ -486,7 +579,8 @@ function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32
       saturated = 0;
       sumOfCodes = 0;
       for (let block = 0; block << 4 < tile.lineCount; block++) {
-        convertBlock(tile, block, rows, count, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
+        addBlock(tile, block, rows, count);
+        convertBlock(tile, block, blockSums, blockVariances, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
       }
       layer.saturations += saturated;
       book(layer, <f64>sumOfCodes);
@@ -572,7 +666,7 @@ function bookPlanes(layer: Layer): void {
   }
 }
 
-/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. Its like below take more outputs at once. */
+/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. */
 function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
@@ -587,7 +681,7 @@ function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
   v128.store(sums, s2, 32);
 }
 
-/** 16 outputs. */
+/** 16 outputs: more sums at once, and what is added to them, would not fit the registers. */
 function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
@@ -604,32 +698,6 @@ function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
   v128.store(sums, s3, 48);
 }
 
-/** 32 outputs. */
-function addPairs32(pair: usize, end: usize, column: usize, sums: usize): void {
-  let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
-  let s4 = i32x4.splat(0), s5 = i32x4.splat(0), s6 = i32x4.splat(0), s7 = i32x4.splat(0);
-  for (; pair < end; pair += 8) {
-    const row = <usize>load<u32>(pair) + column;
-    const codes = v128.load32_splat(pair, 4);
-    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
-    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
-    s2 = i32x4.add(s2, i32x4.dot_i16x8_s(codes, v128.load(row, 32)));
-    s3 = i32x4.add(s3, i32x4.dot_i16x8_s(codes, v128.load(row, 48)));
-    s4 = i32x4.add(s4, i32x4.dot_i16x8_s(codes, v128.load(row, 64)));
-    s5 = i32x4.add(s5, i32x4.dot_i16x8_s(codes, v128.load(row, 80)));
-    s6 = i32x4.add(s6, i32x4.dot_i16x8_s(codes, v128.load(row, 96)));
-    s7 = i32x4.add(s7, i32x4.dot_i16x8_s(codes, v128.load(row, 112)));
-  }
-  v128.store(sums, s0);
-  v128.store(sums, s1, 16);
-  v128.store(sums, s2, 32);
-  v128.store(sums, s3, 48);
-  v128.store(sums, s4, 64);
-  v128.store(sums, s5, 80);
-  v128.store(sums, s6, 96);
-  v128.store(sums, s7, 112);
-}
-
 /** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
 function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): bool {
   const placeEnd = listDriven(layer, bits, firstBit, layer.spanLength >> 1, layer.pairTable, layer.places);
@@ -640,15 +708,21 @@ function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): b
   bookPlanes(layer);
   const bytes = <usize>layer.outputs << 2;
   let column: usize = 0;
-  for (; column + 64 < bytes; column += 128) addPairs32(layer.pairs, end, column, layer.sums + column);
-  if (column + 48 < bytes) addPairs16(layer.pairs, end, column, layer.sums + column);
-  else if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
+  for (; column + 48 < bytes; column += 64) addPairs16(layer.pairs, end, column, layer.sums + column);
+  if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
   return true;
 }
 
-/** Sums of a position, times the layer's scale. */
+/** Sums of a position, times the layer's scale. Where that is a whole number there is nothing to round. */
 function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
   const factor = f64x2.splat(layer.currentFactor);
+  if (layer.currentFactor == Math.floor(layer.currentFactor)) {
+    const whole = i32x4.splat(<i32>layer.currentFactor);
+    for (const end = currents + (<usize>layer.neuronStride << 2); currents < end; currents += 16, sums += 16) {
+      v128.store(currents, i32x4.mul(v128.load(sums), whole));
+    }
+    return;
+  }
   for (const end = currents + (<usize>layer.neuronStride << 2); currents < end; currents += 16, sums += 16) {
     const four = v128.load(sums);
     const low = rounded(f64x2.mul(lowDoubles(four), factor));
@@ -656,10 +730,14 @@ function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
   }
 }
 
+/**
+ * A negative sum times the slope, to the nearest integer: cutting off the fraction rounds halves away from zero once one half is taken off. The
+ * larger of that and the sum is the sum itself where it is not negative, because the slope is at most 1.
+ */
 @inline function stepped(membranes: v128, currents: v128, leak: v128, slope: v128): v128 {
   const kept = rounded(f64x2.mul(membranes, leak));
   const sum = f64x2.pmin(f64x2.splat(2147483647), f64x2.pmax(f64x2.splat(-2147483648), f64x2.add(kept, currents)));
-  return v128.bitselect(rounded(f64x2.mul(sum, slope)), sum, f64x2.lt(sum, f64x2.splat(0)));
+  return f64x2.trunc(f64x2.pmax(sum, f64x2.sub(f64x2.mul(sum, slope), v128.load(constants, halfPlace))));
 }
 
 /** One timestep of all neurons. Whoever fired is above the threshold still, so that needs no place of its own. */

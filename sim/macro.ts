@@ -45,7 +45,7 @@ export interface TileCells {
 
 /** One binary multiply: which bit lines of a tile are driven, and where the noise belongs. */
 export interface Drive {
-  /** Indices within the tile, of which the first `rowCount` count. */
+  /** Indices within the tile, each once, of which the first `rowCount` count. */
   readonly rows: Int32Array;
   readonly rowCount: number;
   readonly position: number;
@@ -209,7 +209,8 @@ export class Macro {
 
   private driveRows({ firstBitLine, lineCount }: TileCells, rows: Int32Array, rowCount: number): void {
     const nanoseconds = this.driveNanoseconds(lineCount);
-    for (let row = 0; row < rowCount; row += 1) this.chip.drivenNanoseconds[firstBitLine + rows[row]] += nanoseconds;
+    const { drivenNanoseconds } = this.chip;
+    for (let row = 0; row < rowCount; row += 1) drivenNanoseconds[firstBitLine + rows[row]] += nanoseconds;
   }
 
   private get kernelSettings() {

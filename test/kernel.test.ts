@@ -73,7 +73,8 @@ t.test('multiplies: the same codes, saturations, energy and time', async () => {
   const multiply = fc.record({
     profile: profiles, seed: fc.nat(), maximumCode: maximumCodes, range: fc.nat(1), isUnequal: fc.boolean(),
     firstBitLine: fc.nat(bitLineCount - 1), bitLines: fc.integer({ min: 1, max: bitLineCount }), lineCount: fc.integer({ min: 1, max: 80 }),
-    inferenceNumber: fc.nat(2 ** 32 - 1), timestep: fc.nat(63), tile: fc.nat(255), driveCount: fc.integer({ min: 1, max: 40 }),
+    inferenceNumber: fc.nat(2 ** 32 - 1), timestep: fc.nat(63), tile: fc.nat(255),
+    driveCount: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 100, max: 150 })),
   });
   fc.assert(fc.property(multiply, ({ profile, seed, maximumCode, range, isUnequal, firstBitLine, bitLines, lineCount, driveCount, ...key }) => {
     const macros = twins(profile, seed, maximumCode);

@@ -74,9 +74,10 @@ function generateCodec() {
 }
 
 function compileKernels() {
+  const settings = ['-O3', '--runtime', 'stub', '--importMemory', '--zeroFilledMemory', '--enable', 'simd', '--noAssert'];
   for (const folder of sourceFolders.map((name) => join(root, name)).filter((path) => existsSync(path))) {
     for (const entry of filesBelow(folder, (path) => path.endsWith('.as.ts'))) {
-      run(tool('asc'), entry, '-o', entry.replace(/\.as\.ts$/, '.wasm'), '-O3', '--runtime', 'stub', '--importMemory', '--enable', 'simd', '--noAssert');
+      run(tool('asc'), entry, '-o', entry.replace(/\.as\.ts$/, '.wasm'), ...settings);
     }
   }
 }
