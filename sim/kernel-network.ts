@@ -8,12 +8,15 @@ const layerStructure = structure(
   [
     'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
     'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts',
-    'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'pairInfos', 'pairTable', 'places', 'pairs',
-    'planeSums', 'drivenPlanes', 'sums', 'slotOffsets', 'outputs', 'neuronStride', 'currents', 'membranes', 'spikes', 'threshold', 'poolSize',
+    'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'differences', 'differenceBytes',
+    'rowPairs', 'rowPairsBytes', 'pairsBefore', 'pairs', 'pairEnds', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
+    'tileSumsBytes', 'windowRows', 'addends', 'sums', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'poolSize',
     'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
   ['currentFactor', 'leakFactor', 'slopeFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
 );
+
+const codeSumsStructure = structure(['column', 'sums', 'sumsBytes'], []);
 
 /** What a network takes from its macro, for one epoch of the array. */
 export interface KernelMacro {
@@ -31,7 +34,11 @@ interface Shape {
 }
 
 const bytesPerCode = 2;
-const pairBytes = 16;
+const doubleBytes = 8;
+const pairBytes = 8;
+const addendBytes = 8;
+/** Counts the rows of a tile in the fraction of their sum: up to 512 stay below 1. */
+const rowUnit = 2 ** -16;
 const planeLimit = 4;
 /** Rows of a tile in one plane, and of all planes. */
 const drivenRowsBytes = 512 * 4 * planeLimit;
@@ -39,8 +46,13 @@ const drivenRowsBytes = 512 * 4 * planeLimit;
 const bitSlackBytes = 9;
 const maximumInt16 = 2 ** 15 - 1;
 const maximumInt32 = 2 ** 31 - 1;
-/** Outputs are summed 16 at a time. */
-const evenBlocksOf = (outputs: number) => (outputs + 15) & ~15;
+/** Outputs are summed 16 at a time, the last 12 or fewer 12 at a time. */
+function summedOutputs(outputs: number): number {
+  const evened = (outputs + 15) & ~15;
+  return evened - outputs < 4 ? evened : evened - 4;
+}
+/** A pixel is written with as many channels as were summed. */
+const pixelSlackBytes = 16 * bytesPerCode;
 const evenOf = (count: number) => (count + 1) & ~1;
 const factorOf = ({ multiplier, shift }: { multiplier: number; shift: number }) => multiplier * 2 ** -shift;
 
@@ -108,6 +120,8 @@ class KernelLayer {
   private readonly rowCodes: number;
   private readonly stepCodes: number;
   private readonly spanLength: number;
+  /** Rows of a window, and its columns. */
+  private readonly windowRows: number;
 
   constructor(private readonly space: KernelSpace, private readonly macro: KernelMacro, readonly layer: ProgramLayer, fed: Shape, firstTile: number) {
     const { padding, stride, outputChannels, outputHeight, outputWidth, tiles, kind, kernel, driveBits, neuron, current, poolSize } = layer;
@@ -116,11 +130,11 @@ class KernelLayer {
     const width = fed.width + 2 * padding;
     this.inputPixelBytes = codeStride * bytesPerCode;
     this.inputRowBytes = width * this.inputPixelBytes;
-    const input = space.take((fed.height + 2 * padding) * this.inputRowBytes);
+    const input = space.take((fed.height + 2 * padding) * this.inputRowBytes + pixelSlackBytes);
     this.inputOrigin = input + padding * (this.inputRowBytes + this.inputPixelBytes);
     this.lineCount = 2 * outputChannels;
     this.places = windowInputs(layer, fed).map((index) => placeOf(tiles, index));
-    const neuronStride = (outputChannels + 3) & ~3;
+    const neuronStride = summedOutputs(outputChannels);
     this.neurons = neuronStride * outputHeight * outputWidth;
     this.membranes = space.take(this.neurons * 4);
     const isFiring = neuron.kind === neuronKinds.lif;
@@ -131,7 +145,8 @@ class KernelLayer {
     this.inputRows = isLinear ? 1 : fed.height + 2 * padding;
     this.rowCodes = (isLinear ? fed.height : 1) * width * codeStride;
     this.stepCodes = stride * codeStride;
-    this.spanLength = isLinear ? this.places.length : kernel * codeStride;
+    this.windowRows = isLinear ? 1 : kernel;
+    this.spanLength = this.places.length / this.windowRows;
     this.planeCounts = space.take(this.inputRows * this.rowCodes * bytesPerCode);
     const { inputRows: bitRows, rowCodes, stepCodes, spanLength, planeCounts } = this;
     const bitRowBytes = (rowCodes >> 3) + bitSlackBytes;
@@ -140,18 +155,17 @@ class KernelLayer {
       positionRows: outputHeight, positionColumns: outputWidth,
       positionRowBytes: stride * this.inputRowBytes, positionColumnBytes: stride * this.inputPixelBytes,
       input,
-      spanCount: isLinear ? 1 : kernel,
-      spanLength,
+      spanCount: this.windowRows, spanLength,
       spanBytes: this.inputRowBytes,
       bits: space.take(planeLimit * bitRows * bitRowBytes), bitRows, bitRowBytes, rowCodes, stepRows: stride, stepCodes, planeCounts,
       tileCount: tiles.length, driveBits, lineCount: this.lineCount, outputs: outputChannels,
-      neuronStride, currents: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
+      neuronStride, sumsOfOutputs: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
       threshold: isFiring ? neuron.threshold : maximumInt32,
       poolSize,
       currentFactor: factorOf(current),
       leakFactor: isFiring ? factorOf(neuron.leak) : 1,
       slopeFactor: factorOf(neuron.negativeSlope),
-      sums: space.take((slotCountOf(this.lineCount) + evenBlocksOf(outputChannels)) * 4),
+      sums: space.take(slotCountOf(this.lineCount) * 4),
       ...settingsOfDrives,
     });
     if (!this.placeDifferences(cells)) this.placeTiles(cells, firstTile);
@@ -191,38 +205,69 @@ class KernelLayer {
     return rowTiles;
   }
 
-  /** Exact sums: differences of plus and minus lines, where they fit 16 bits and the sums of a plane's codes 32. */
+  /** Exact sums: differences of plus and minus lines, where they fit 16 bits. */
   private placeDifferences(cells: readonly TileCells[]): boolean {
     if (!this.macro.settings.isExact) return false;
-    const { space, layer: { outputChannels: outputs } } = this;
+    const { space, layer: { outputChannels: outputs, outputWidth } } = this;
     const rows = this.valuesOf(({ tile, row }) => cells[tile].codes.subarray(row * this.lineCount, (row + 1) * this.lineCount), new Int32Array(this.lineCount));
     const differencesOf = (codes: Int32Array) => Int32Array.from({ length: outputs }, (_, output) => codes[output] - codes[outputs + output]);
-    const differences = rows.map(differencesOf);
-    const isSmall = differences.every((row) => row.every((difference) => Math.abs(difference) < 2 ** 15));
-    const sumOf = (codes: Int32Array) => codes.reduce((sum, code) => sum + code, 0);
-    if (!isSmall || cells.some(({ codes }) => sumOf(codes) >= 2 ** 32)) return false;
-    const rowShorts = evenBlocksOf(outputs);
-    const words = space.take(rows.length * rowShorts * 2);
-    const shorts = space.shorts(words, rows.length * rowShorts);
-    differences.forEach((row, index) => {
+    const rowDifferences = rows.map(differencesOf);
+    if (!rowDifferences.every((row) => row.every((difference) => Math.abs(difference) < 2 ** 15))) return false;
+    const rowShorts = summedOutputs(outputs);
+    const differences = space.take(rows.length * rowShorts * 2);
+    const shorts = space.shorts(differences, rows.length * rowShorts);
+    rowDifferences.forEach((row, index) => {
       const first = (index >> 1) * rowShorts * 2 + (index & 1);
       row.forEach((difference, output) => { shorts[first + output * 2] = difference; });
     });
-    const pairCount = rows.length / 2;
-    const pairInfos = space.take(pairCount * pairBytes);
-    const { spanLength } = this;
-    space.integers(pairInfos, pairCount * 4).set(Array.from({ length: pairCount }, (_, pair) => {
-      const inSpan = (2 * pair) % spanLength;
-      const codes = ((2 * pair - inSpan) / spanLength) * this.inputRowBytes + inSpan * bytesPerCode;
-      return [sumOf(rows[2 * pair]), sumOf(rows[2 * pair + 1]), codes, words + pair * rowShorts * 4];
-    }).flat());
-    const pairTable = space.take(pairCount * 4);
-    space.integers(pairTable, pairCount).set(Array.from({ length: pairCount }, (_, pair) => pairInfos + pair * pairBytes));
+    const rowPairsBytes = ((this.rowCodes + this.spanLength) / 2 + 2) * pairBytes;
     space.write(this.at, layerStructure, {
-      pairInfos, pairTable, rowTiles: this.placeRowTiles(), places: space.take(pairCount * 4), pairs: space.take(pairCount * 8),
-      planeSums: space.take(cells.length * planeLimit * 4), drivenPlanes: space.take(cells.length * 4),
+      differences, differenceBytes: rowShorts * 4, rowPairsBytes, rowPairs: space.take(this.inputRows * rowPairsBytes),
+      pairsBefore: space.take(this.inputRows * (this.rowCodes + 2) * 2),
+      pairs: space.take((outputWidth * rows.length + this.spanLength) / 2 * pairBytes), pairEnds: space.take(outputWidth * 4),
     });
+    this.placeGrids(rows.map((codes) => codes.reduce((sum, code) => sum + code, 0)));
     return true;
+  }
+
+  /** Exact sums: what each code of a row of the input adds to the sums of the windows that hold it. */
+  private placeGrids(rowSums: readonly number[]): void {
+    const { space, spanLength, inputRows, rowCodes, stepCodes, layer: { tiles, driveBits } } = this;
+    const size = this.windowRows;
+    const pixelCodes = spanLength / size;
+    const gridRowBytes = (rowCodes / pixelCodes + size + 1) * doubleBytes;
+    const gridBytes = (inputRows + size - 1) * gridRowBytes;
+    const tileSumsBytes = size * evenOf(size) * doubleBytes;
+    const channels = Array.from({ length: pixelCodes }, (_, channel) => this.placeChannelSums(rowSums, channel));
+    const codeSums = space.take(rowCodes * codeSumsStructure.sizeBytes);
+    for (let code = 0; code < rowCodes; code += 1) {
+      const { firstTile, sums, sumsBytes } = channels[code % pixelCodes];
+      const column = firstTile * driveBits * gridBytes + Math.floor(code / pixelCodes) * doubleBytes;
+      space.write(codeSums + code * codeSumsStructure.sizeBytes, codeSumsStructure, { column, sums, sumsBytes });
+    }
+    const mostTiles = Math.max(...channels.map(({ sumsBytes }) => sumsBytes)) / tileSumsBytes;
+    space.write(this.at, layerStructure, {
+      sumGrids: space.take(tiles.length * driveBits * gridBytes), gridBytes, gridRowBytes, codeSums, tileSumsBytes, windowRows: size,
+      gridOrigin: (size - 1) * (gridRowBytes + doubleBytes), gridStepBytes: (stepCodes / pixelCodes) * doubleBytes,
+      addends: space.take((inputRows * rowCodes * driveBits * mostTiles + 1) * addendBytes),
+    });
+  }
+
+  /** Sums of the rows of one channel, of each tile that holds any. Backwards: in the first window that holds a code, it is last. */
+  private placeChannelSums(rowSums: readonly number[], channel: number) {
+    const { space, places, spanLength, windowRows: size, layer: { tiles } } = this;
+    const evenSize = evenOf(size);
+    const ofTiles = tiles.map((_, tile) => Array.from({ length: size * evenSize }, (_, at) => {
+      const column = size - 1 - (at % evenSize);
+      const index = (size - 1 - Math.floor(at / evenSize)) * spanLength + column * (spanLength / size) + channel;
+      return column >= 0 && places[index]?.tile === tile ? rowSums[index] + rowUnit : 0;
+    }));
+    const holds = ofTiles.map((sums) => sums.some((sum) => sum > 0));
+    const firstTile = Math.max(0, holds.indexOf(true));
+    const values = ofTiles.slice(firstTile, holds.lastIndexOf(true) + 1).flat();
+    const sums = space.take(values.length * doubleBytes);
+    space.doubles(sums, values.length).set(values);
+    return { firstTile, sums, sumsBytes: values.length * doubleBytes };
   }
 
   /** Once everything has its place: the structure as arrays, so that reading it costs nothing. */

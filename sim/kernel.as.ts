@@ -32,7 +32,7 @@
   spanCount: i32;
   spanLength: i32;
   spanBytes: u32;
-  /** Which codes are driven, a bit each, row by row of the input: plane by plane; of exact layers, which pairs of codes are not both 0. */
+  /** Which codes are driven, a bit each, plane by plane and row by row of the input. */
   bits: usize;
   bitRows: i32;
   bitRowBytes: u32;
@@ -52,22 +52,37 @@
   /** Driven rows, 512 to each tile and plane, and how many there are. */
   drivenRows: usize;
   drivenCounts: usize;
-  /** Exact layers, otherwise 0: what is known of each pair of rows, its address, and of a window the addresses of those that are driven. */
-  pairInfos: usize;
-  pairTable: usize;
-  places: usize;
-  /** Address of its differences and drive codes of each driven pair. */
+  /** Exact layers, otherwise 0: differences of each pair of a window's rows. */
+  differences: usize;
+  differenceBytes: u32;
+  /** Driven pairs of each row of the input, and of each pair how many of its row's are before it. */
+  rowPairs: usize;
+  rowPairsBytes: u32;
+  pairsBefore: usize;
+  /** Driven pairs of the windows of a row, and where those of each end. */
   pairs: usize;
-  /** Exact layers: sums of codes and which planes are driven, tile by tile. */
-  planeSums: usize;
-  drivenPlanes: usize;
-  /** Recombined sums of one position, and where in them the lines of an output are. */
+  pairEnds: usize;
+  /** Exact layers: sums of the codes of the driven rows of each tile and plane, for windows wherever they lie, even partly outside of the input. */
+  sumGrids: usize;
+  gridBytes: u32;
+  gridRowBytes: u32;
+  /** Where in a grid the first position is, and the way to the next one in its row. */
+  gridOrigin: u32;
+  gridStepBytes: u32;
+  /** Of each code of a row of the input: what it adds to the grids. */
+  codeSums: usize;
+  tileSumsBytes: u32;
+  /** Rows of a window, and its columns. */
+  windowRows: i32;
+  addends: usize;
+  /** Bit-serial layers: sums of the lines of one position, and where in them those of an output are. */
   sums: usize;
   slotOffsets: usize;
   outputs: i32;
-  /** Outputs rounded up to 4: neurons lie position by position. */
+  /** Outputs rounded up to what is summed at once: neurons lie position by position. */
   neuronStride: i32;
-  currents: usize;
+  /** Of all neurons; the layer's scale makes them currents. */
+  sumsOfOutputs: usize;
   membranes: usize;
   /** int16, −1 where a neuron fires. */
   spikes: usize;
@@ -97,8 +112,6 @@ const bitsPerLoad: i32 = 56;
 const quantileTable = memory.data(31 * 32 * 4, 16);
 /** The two keys of each round, splat. */
 const roundKeys = memory.data(7 * 32, 16);
-/** Of each drive code: a mask of its bit planes in four lanes. */
-const planeMasks = memory.data(16 * 16, 16);
 /** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
 const constants = memory.data(12 * 16, 16);
 const blockSums = memory.data(64, 16);
@@ -161,9 +174,6 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum:
   for (let round: u32 = 0; round < 7; round++) {
     v128.store(roundKeys + (round << 5), i32x4.splat(chipSeed + round * 0x9e3779b9));
     v128.store(roundKeys + (round << 5), i32x4.splat(noiseStream + round * 0xbb67ae85), 16);
-  }
-  for (let code: i32 = 0; code < 16; code++) {
-    for (let plane: i32 = 0; plane < 4; plane++) store<i32>(planeMasks + (code << 4) + (plane << 2), -((code >> plane) & 1));
   }
 }
 
@@ -472,30 +482,19 @@ function markPlanes(layer: Layer): void {
   }
 }
 
-/** One bit a pair of codes that are not both 0. */
-function markPairs(layer: Layer): void {
-  let codes = layer.input;
-  for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
-    const bits = layer.bits + <usize>row * layer.bitRowBytes;
-    for (let index: usize = 0; index < <usize>layer.rowCodes; index += 16) {
-      const low = i32x4.ne(v128.load(codes + (index << 1)), i32x4.splat(0));
-      const high = i32x4.ne(v128.load(codes + (index << 1), 16), i32x4.splat(0));
-      store<u8>(bits + (index >> 4), i32x4.bitmask(low) | (i32x4.bitmask(high) << 4));
-    }
-  }
-}
-
-/** Appends what `table` says of each bit that is set. */
-@inline function append(word: u64, table: usize, next: usize): usize {
-  for (; word != 0; word &= word - 1, next += 4) store<u32>(next, load<u32>(table + (<usize>ctz(word) << 2)));
+/** Appends the offset of each bit that is set. */
+@inline function append(word: u64, offsets: usize, next: usize): usize {
+  for (; word != 0; word &= word - 1, next += 4) store<u32>(next, load<u32>(offsets + (<usize>ctz(word) << 2)));
   return next;
 }
 
 /**
- * Lists what is driven of a window: of each bit that is set the entry of `table`, which goes span by span. Spans that fit one word are gathered
- * in it, because every loop that ends costs a mispredicted branch. @returns the end of the list
+ * Lists where the driven rows of a window are, span by span. Spans that fit one word are gathered in it, because every loop that ends costs a
+ * mispredicted branch. @returns the end of the list
  */
-function listDriven(layer: Layer, bits: usize, firstBit: i32, spanBits: i32, table: usize, next: usize): usize {
+function listDriven(layer: Layer, bits: usize, firstBit: i32, next: usize): usize {
+  const spanBits = layer.spanLength;
+  let offsets = layer.rowOffsets;
   let word: u64 = 0;
   let filled = 0;
   for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
@@ -504,8 +503,8 @@ function listDriven(layer: Layer, bits: usize, firstBit: i32, spanBits: i32, tab
       const first = firstBit + index;
       const piece = (load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7)) & ((<u64>1 << <u64>count) - 1);
       if (filled + count > 64) {
-        next = append(word, table, next);
-        table += <usize>filled << 2;
+        next = append(word, offsets, next);
+        offsets += <usize>filled << 2;
         word = 0;
         filled = 0;
       }
@@ -513,7 +512,7 @@ function listDriven(layer: Layer, bits: usize, firstBit: i32, spanBits: i32, tab
       filled += count;
     }
   }
-  return append(word, table, next);
+  return append(word, offsets, next);
 }
 
 /** Lists the driven rows of the only tile, plane by plane. */
@@ -521,7 +520,7 @@ function listRows(layer: Layer, bits: usize, firstBit: i32): void {
   const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
   for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
     const rows = layer.drivenRows + (plane << 11);
-    const end = listDriven(layer, bits + plane * planeBytes, firstBit, layer.spanLength, layer.rowOffsets, rows);
+    const end = listDriven(layer, bits + plane * planeBytes, firstBit, rows);
     store<i32>(layer.drivenCounts + (plane << 2), <i32>((end - rows) >> 2));
   }
 }
@@ -586,91 +585,167 @@ function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32
       book(layer, <f64>sumOfCodes);
     }
   }
-  if (isDriven) subtractLines(layer);
   return isDriven;
 }
 
 /** Recombined sums: of each output the plus line less the minus line, over the sums of the lines. */
-function subtractLines(layer: Layer): void {
+function subtractLines(layer: Layer, differences: usize): void {
   const plus = layer.slotOffsets;
   const minus = plus + (<usize>layer.outputs << 2);
-  const differences = layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
   for (let at: usize = 0; at < <usize>layer.outputs << 2; at += 4) {
     store<i32>(differences + at, load<i32>(layer.sums + load<u32>(plus + at)) - load<i32>(layer.sums + load<u32>(minus + at)));
   }
 }
 
-@inline function planeSum(sums: v128, rowSums: usize, code: u32): v128 {
-  return i32x4.add(sums, v128.and(v128.load32_splat(rowSums), v128.load(planeMasks + (<usize>code << 4))));
-}
-
-/** A pair of rows of an exact layer. */
+/** Two adjacent drive codes that are not both 0. */
 @unmanaged class Pair {
-  /** Sums of the codes of both rows. */
-  firstSum: u32;
-  secondSum: u32;
-  /** Where its drive codes lie in a window. */
-  codes: u32;
-  /** Address of its differences. */
+  /** Where its differences would be if a window began with its row of the input. */
   differences: u32;
+  codes: u32;
 }
 
-/** Looks up the codes of the driven pairs of the only tile, and adds up what bit-serial conversion would take. */
-function gatherPairs(layer: Layer, window: usize, end: usize): void {
-  let sums = i32x4.splat(0);
-  let planes: u32 = 0;
-  let place = layer.places;
-  for (let item = layer.pairs; item < end; item += 8, place += 4) {
-    const pair = changetype<Pair>(<usize>load<u32>(place));
-    const both = load<u32>(window + pair.codes);
-    store<u32>(item, pair.differences);
-    store<u32>(item, both, 4);
-    sums = planeSum(sums, changetype<usize>(pair), both & 15);
-    sums = planeSum(sums, changetype<usize>(pair) + 4, both >> 16);
-    planes |= both | (both >> 16);
+/** Lists the driven pairs of a row of the input. Every pair is written, and the next one over it where it is not driven. */
+function listPairs(layer: Layer, codes: usize, first: usize, before: usize): void {
+  let next = first;
+  const differenceBytes = layer.differenceBytes;
+  const end = <u32>(layer.rowCodes >> 1) * differenceBytes;
+  for (let differences: u32 = 0; differences < end; differences += differenceBytes, codes += 4, before += 4) {
+    const pair = changetype<Pair>(next);
+    const both = load<u32>(codes);
+    pair.differences = differences;
+    pair.codes = both;
+    store<u32>(before, <u32>((next - first) >> 3));
+    next += <usize>(both != 0) << 3;
   }
-  v128.store(layer.planeSums, sums);
-  store<u32>(layer.drivenPlanes, planes & 15);
+  store<u32>(before, <u32>((next - first) >> 3));
 }
 
-/** The same where rows of a pair may lie on different tiles. */
-function gatherTilePairs(layer: Layer, window: usize, end: usize): void {
-  clear(layer.planeSums, <usize>layer.tileCount << 4);
-  clear(layer.drivenPlanes, <usize>layer.tileCount << 2);
-  let place = layer.places;
-  for (let item = layer.pairs; item < end; item += 8, place += 4) {
-    const pair = changetype<Pair>(<usize>load<u32>(place));
-    const both = load<u32>(window + pair.codes);
-    store<u32>(item, pair.differences);
-    store<u32>(item, both, 4);
-    const rowTile = layer.rowTiles + ((changetype<usize>(pair) - layer.pairInfos) >> 3);
-    addToTile(layer, rowTile, changetype<usize>(pair), both & 15);
-    addToTile(layer, rowTile + 1, changetype<usize>(pair) + 4, both >> 16);
+/** What a code of the input adds to the grids, plane by plane that it drives. */
+@unmanaged class CodeSums {
+  /** Where in a row of its first tile's first grid the first window is that holds it. */
+  column: u32;
+  /** Of each of its tiles and each window that holds it: the sum of its row's codes, with a fraction that counts the row. */
+  sums: usize;
+  sumsBytes: u32;
+}
+
+/** Something to add to a grid. */
+@unmanaged class Addend {
+  grid: usize;
+  sums: usize;
+}
+
+/** Appends what one code adds to the grids, plane by plane. Every plane is written, and the next one over it where it is not driven. */
+function listAddends(layer: Layer, index: u32, code: u32, row: usize, next: usize): usize {
+  const place = changetype<CodeSums>(layer.codeSums + <usize>index * offsetof<CodeSums>());
+  const driveBits = <u32>layer.driveBits;
+  const gridBytes = layer.gridBytes;
+  let grid = row + place.column;
+  let sums = place.sums;
+  for (const end = sums + place.sumsBytes; sums < end; sums += layer.tileSumsBytes) {
+    for (let plane: u32 = 0; plane < driveBits; plane++, grid += gridBytes) {
+      const addend = changetype<Addend>(next);
+      addend.grid = grid;
+      addend.sums = sums;
+      next += <usize>((code >> plane) & 1) << 3;
+    }
   }
+  return next;
 }
 
-function addToTile(layer: Layer, rowTile: usize, rowSum: usize, code: u32): void {
-  const tile = <usize>load<u8>(rowTile);
-  const sums = layer.planeSums + (tile << 4);
-  const planes = layer.drivenPlanes + (tile << 2);
-  v128.store(sums, planeSum(v128.load(sums), rowSum, code));
-  store<u32>(planes, load<u32>(planes) | code);
-}
-
-function bookPlanes(layer: Layer): void {
-  for (let tile: usize = 0; tile < <usize>layer.tileCount; tile++) {
-    const planes = load<u32>(layer.drivenPlanes + (tile << 2));
-    for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
-      if (((planes >> <u32>plane) & 1) == 1) book(layer, <f64>load<u32>(layer.planeSums + (tile << 4) + (plane << 2)));
+/** Adds to all windows that hold a code, two at a time. */
+function addToGrids(layer: Layer, end: usize): void {
+  const rowBytes = <usize>((layer.windowRows + 1) >> 1) << 4;
+  const gridRowBytes = layer.gridRowBytes;
+  const sumsBytes = layer.tileSumsBytes;
+  for (let at = layer.addends; at < end; at += 8) {
+    const addend = changetype<Addend>(at);
+    let grid = addend.grid;
+    let sums = addend.sums;
+    for (const last = sums + sumsBytes; sums < last; grid += gridRowBytes) {
+      for (let to = grid, rowEnd = sums + rowBytes; sums < rowEnd; to += 16, sums += 16) {
+        v128.store(to, f64x2.add(v128.load(to), v128.load(sums)));
+      }
     }
   }
 }
 
-/** 12 outputs from `column` on: the differences of the driven pairs of rows by their drive codes. */
-function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
+/** Lists driven pairs row by row of the input, and adds up what bit-serial conversion would take. */
+function gatherPairs(layer: Layer): void {
+  clear(layer.sumGrids, <usize>(layer.tileCount * layer.driveBits) * layer.gridBytes);
+  let codes = layer.input;
+  let first = layer.rowPairs;
+  let addends = layer.addends;
+  let gridRow = layer.sumGrids;
+  const beforeBytes = <usize>(layer.rowCodes + 2) << 1;
+  for (let row = 0, before = layer.pairsBefore; row < layer.bitRows; row++, before += beforeBytes) {
+    listPairs(layer, codes, first, before);
+    const end = first + (<usize>load<u32>(before + beforeBytes - 4) << 3);
+    for (let at = first; at < end; at += 8) {
+      const pair = changetype<Pair>(at);
+      const index = (pair.differences / layer.differenceBytes) << 1;
+      addends = listAddends(layer, index, pair.codes & 0xffff, gridRow, addends);
+      addends = listAddends(layer, index + 1, pair.codes >> 16, gridRow, addends);
+    }
+    gridRow += layer.gridRowBytes;
+    codes += <usize>layer.rowCodes << 1;
+    first += layer.rowPairsBytes;
+  }
+  addToGrids(layer, addends);
+}
+
+/** Books the drives of one tile and plane: of a window with driven rows the sum is above 0, if only by its fraction. */
+function bookGrid(layer: Layer, grid: usize): void {
+  const unit = f64x2.splat(layer.unitFemtojoules);
+  const columns = layer.positionColumns;
+  const stepBytes = <usize>layer.gridStepBytes;
+  let drives = i64x2.splat(0);
+  let energy = f64x2.splat(0);
+  for (let row = 0; row < layer.positionRows; row++, grid += <usize>layer.stepRows * layer.gridRowBytes) {
+    for (let column = 0, at = grid; column < columns; column += 2, at += stepBytes << 1) {
+      let sums = v128.load64_zero(at);
+      if (column + 1 < columns) sums = v128.load_lane<i64>(at + stepBytes, sums, 1);
+      drives = i64x2.sub(drives, f64x2.gt(sums, f64x2.splat(0)));
+      energy = f64x2.add(energy, f64x2.floor(f64x2.add(f64x2.mul(f64x2.floor(sums), unit), f64x2.splat(half))));
+    }
+  }
+  const count = <i32>(i64x2.extract_lane(drives, 0) + i64x2.extract_lane(drives, 1));
+  layer.drives += count;
+  layer.energyFemtojoules += <f64>count * layer.driveFemtojoules + f64x2.extract_lane(energy, 0) + f64x2.extract_lane(energy, 1);
+}
+
+function bookGrids(layer: Layer): void {
+  const first = layer.sumGrids + layer.gridOrigin;
+  for (let grid = 0; grid < layer.tileCount * layer.driveBits; grid++) bookGrid(layer, first + <usize>grid * layer.gridBytes);
+}
+
+/**
+ * Lists the driven pairs of a window, span by span. Each span is copied at its full length, because a loop that ends now here, now there costs a
+ * mispredicted branch; what is past its driven pairs is written over. @returns the end of the list
+ */
+function listWindow(layer: Layer, row: i32, firstPair: i32, next: usize): usize {
+  const beforeBytes = <usize>(layer.rowCodes + 2) << 1;
+  let before = layer.pairsBefore + <usize>row * beforeBytes + (<usize>firstPair << 2);
+  let rowPairs = layer.rowPairs + <usize>row * layer.rowPairsBytes;
+  const spanBytes = <usize>layer.spanLength << 2;
+  const spanDifferences = <u32>(layer.spanLength >> 1) * layer.differenceBytes;
+  let place: u32 = 0;
+  for (let span = 0; span < layer.spanCount; span++, before += beforeBytes, rowPairs += layer.rowPairsBytes) {
+    const first = <usize>load<u32>(before);
+    const from = rowPairs + (first << 3);
+    const places = i64x2.splat(place);
+    for (let at: usize = 0; at < spanBytes; at += 16) v128.store(next + at, i32x4.add(v128.load(from + at), places));
+    next += (<usize>load<u32>(before + (spanBytes >> 1)) - first) << 3;
+    place += spanDifferences;
+  }
+  return next;
+}
+
+/** 12 outputs: the differences of the driven pairs of rows by their drive codes. */
+function addPairs12(pair: usize, end: usize, differences: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
-    const row = <usize>load<u32>(pair) + column;
+    const row = differences + <usize>load<u32>(pair);
     const codes = v128.load32_splat(pair, 4);
     s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
     s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
@@ -682,10 +757,10 @@ function addPairs12(pair: usize, end: usize, column: usize, sums: usize): void {
 }
 
 /** 16 outputs: more sums at once, and what is added to them, would not fit the registers. */
-function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
+function addPairs16(pair: usize, end: usize, differences: usize, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
   for (; pair < end; pair += 8) {
-    const row = <usize>load<u32>(pair) + column;
+    const row = differences + <usize>load<u32>(pair);
     const codes = v128.load32_splat(pair, 4);
     s0 = i32x4.add(s0, i32x4.dot_i16x8_s(codes, v128.load(row)));
     s1 = i32x4.add(s1, i32x4.dot_i16x8_s(codes, v128.load(row, 16)));
@@ -698,36 +773,35 @@ function addPairs16(pair: usize, end: usize, column: usize, sums: usize): void {
   v128.store(sums, s3, 48);
 }
 
-/** One position whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. */
-function addPosition(layer: Layer, window: usize, bits: usize, firstBit: i32): bool {
-  const placeEnd = listDriven(layer, bits, firstBit, layer.spanLength >> 1, layer.pairTable, layer.places);
-  if (placeEnd == layer.places) return false;
-  const end = layer.pairs + ((placeEnd - layer.places) << 1);
-  if (layer.tileCount == 1) gatherPairs(layer, window, end);
-  else gatherTilePairs(layer, window, end);
-  bookPlanes(layer);
-  const bytes = <usize>layer.outputs << 2;
-  let column: usize = 0;
-  for (; column + 48 < bytes; column += 64) addPairs16(layer.pairs, end, column, layer.sums + column);
-  if (column < bytes) addPairs12(layer.pairs, end, column, layer.sums + column);
-  return true;
+/**
+ * A row of positions whose codes are exact sums: all planes at once, because shifted sums of codes are sums of shifted codes. Outputs go block by
+ * block, so that their differences stay in the nearest cache from position to position.
+ */
+function addPositions(layer: Layer, row: i32, currents: usize): void {
+  const stepPairs = layer.stepCodes >> 1;
+  for (let column = 0, next = layer.pairs; column < layer.positionColumns; column++) {
+    next = listWindow(layer, row * layer.stepRows, column * stepPairs, next);
+    store<u32>(layer.pairEnds + (<usize>column << 2), <u32>next);
+  }
+  const bytes = <usize>layer.neuronStride << 2;
+  for (let block: usize = 0; block < bytes; block += 64) {
+    let differences = layer.differences + block;
+    let sums = currents + block;
+    for (let column = 0, from = layer.pairs; column < layer.positionColumns; column++) {
+      const end = <usize>load<u32>(layer.pairEnds + (<usize>column << 2));
+      if (block + 48 < bytes) addPairs16(from, end, differences, sums);
+      else addPairs12(from, end, differences, sums);
+      from = end;
+      sums += bytes;
+      differences -= <usize>stepPairs * layer.differenceBytes;
+    }
+  }
 }
 
-/** Sums of a position, times the layer's scale. Where that is a whole number there is nothing to round. */
-function storeCurrents(layer: Layer, sums: usize, currents: usize): void {
-  const factor = f64x2.splat(layer.currentFactor);
-  if (layer.currentFactor == Math.floor(layer.currentFactor)) {
-    const whole = i32x4.splat(<i32>layer.currentFactor);
-    for (const end = currents + (<usize>layer.neuronStride << 2); currents < end; currents += 16, sums += 16) {
-      v128.store(currents, i32x4.mul(v128.load(sums), whole));
-    }
-    return;
-  }
-  for (const end = currents + (<usize>layer.neuronStride << 2); currents < end; currents += 16, sums += 16) {
-    const four = v128.load(sums);
-    const low = rounded(f64x2.mul(lowDoubles(four), factor));
-    v128.store(currents, integers(low, rounded(f64x2.mul(highDoubles(four), factor))));
-  }
+/** Currents of four sums: the layer's scale times them. Where that is a whole number there is nothing to round. */
+@inline function scaled(sums: v128, isWhole: bool, whole: v128, factor: v128): v128 {
+  if (isWhole) return i32x4.mul(sums, whole);
+  return integers(rounded(f64x2.mul(lowDoubles(sums), factor)), rounded(f64x2.mul(highDoubles(sums), factor)));
 }
 
 /**
@@ -745,15 +819,19 @@ function fire(layer: Layer): void {
   const threshold = i32x4.splat(layer.threshold);
   const leak = f64x2.splat(layer.leakFactor);
   const slope = f64x2.splat(layer.slopeFactor);
+  const factor = f64x2.splat(layer.currentFactor);
+  const isWhole = layer.currentFactor == Math.floor(layer.currentFactor);
+  const whole = i32x4.splat(<i32>layer.currentFactor);
   const bytes = <usize>(layer.positionRows * layer.positionColumns * layer.neuronStride) << 2;
   let fired = 0;
   for (let at: usize = 0; at < bytes; at += 16) {
     const before = v128.load(layer.membranes + at);
-    const current = v128.load(layer.currents + at);
-    if (!v128.any_true(v128.or(before, current))) {
+    const sums = v128.load(layer.sumsOfOutputs + at);
+    if (!v128.any_true(v128.or(before, sums))) {
       store<u64>(layer.spikes + (at >> 1), 0);
       continue;
     }
+    const current = scaled(sums, isWhole, whole, factor);
     const kept = v128.andnot(before, i32x4.gt_s(before, threshold));
     const low = stepped(lowDoubles(kept), lowDoubles(current), leak, slope);
     const after = integers(low, stepped(highDoubles(kept), highDoubles(current), leak, slope));
@@ -796,29 +874,34 @@ function countPlanes(layer: Layer): void {
   }
 }
 
+/** A row of positions bit-serially. */
+function convertPositions(layer: Layer, row: i32, sums: usize, inferenceNumber: u32, timestep: i32): void {
+  const bits = layer.bits + <usize>(row * layer.stepRows) * layer.bitRowBytes;
+  const positionBytes = <usize>layer.neuronStride << 2;
+  let window = layer.input + <usize>row * layer.positionRowBytes;
+  for (let column = 0; column < layer.positionColumns; column++, window += layer.positionColumnBytes, sums += positionBytes) {
+    const position = row * layer.positionColumns + column;
+    if (convertPosition(layer, window, bits, column * layer.stepCodes, inferenceNumber, timestep, position)) subtractLines(layer, sums);
+    else clear(sums, positionBytes);
+  }
+}
+
 /** One timestep of a layer, from the drive codes of its input to those of the next one's. */
 export function stepLayer(layer: Layer, inferenceNumber: u32, timestep: i32): void {
   layer.drives = 0;
   layer.saturations = 0;
   countPlanes(layer);
-  const isExact = layer.pairInfos != 0;
-  const sums = isExact ? layer.sums : layer.sums + (<usize>(layer.lineCount + 15) >> 4 << 6);
-  const positionBytes = <usize>layer.neuronStride << 2;
-  if (isExact) markPairs(layer);
-  else markPlanes(layer);
-  const stepBits = isExact ? layer.stepCodes >> 1 : layer.stepCodes;
-  let currents = layer.currents;
-  let position: u32 = 0;
-  for (let row = 0; row < layer.positionRows; row++) {
-    const bits = layer.bits + <usize>(row * layer.stepRows) * layer.bitRowBytes;
-    let window = layer.input + <usize>row * layer.positionRowBytes;
-    for (let column = 0; column < layer.positionColumns; column++, position++, window += layer.positionColumnBytes, currents += positionBytes) {
-      let isDriven = false;
-      if (isExact) isDriven = addPosition(layer, window, bits, column * stepBits);
-      else isDriven = convertPosition(layer, window, bits, column * stepBits, inferenceNumber, timestep, position);
-      if (isDriven) storeCurrents(layer, sums, currents);
-      else clear(currents, positionBytes);
-    }
+  const isExact = layer.differences != 0;
+  if (isExact) {
+    gatherPairs(layer);
+    bookGrids(layer);
+  } else {
+    markPlanes(layer);
+  }
+  const rowBytes = <usize>(layer.positionColumns * layer.neuronStride) << 2;
+  for (let row = 0, sums = layer.sumsOfOutputs; row < layer.positionRows; row++, sums += rowBytes) {
+    if (isExact) addPositions(layer, row, sums);
+    else convertPositions(layer, row, sums, inferenceNumber, timestep);
   }
   fire(layer);
   if (layer.output != 0) pool(layer);

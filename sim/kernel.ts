@@ -102,9 +102,4 @@ export class KernelSpace {
       else view.setInt32(offsets[name], value, true);
     }
   }
-
-  read<Name extends string>(at: number, { offsets, floats }: Structure<Name>, name: Name): number {
-    const view = new DataView(this.memory.buffer, at);
-    return floats.has(name) ? view.getFloat64(offsets[name], true) : view.getInt32(offsets[name], true);
-  }
 }
