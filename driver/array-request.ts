@@ -1,4 +1,5 @@
-import type { FormCellsResult, ProgramCellsResult, SetCellsResult, Staircase } from '../proto/message.js';
+import type { SweepPath, SweepPoint } from '../proto/cell-sweep.js';
+import type { FormCellsResult, ProgramCellsResult, SetCellsResult, Staircase, SweepCellResult } from '../proto/message.js';
 import type { ProgramStaircases } from './envelope.js';
 
 /** What a forming asks for, beside its cells. */
@@ -17,9 +18,18 @@ export interface ProgramCellsRequest extends ProgramStaircases {
   readonly averages: number;
 }
 
+/** A sweep of one cell: which branches it has, and how far each goes. */
+export interface SweepRequest extends SweepPath {
+  readonly bitLine: number;
+  readonly sourceLine: number;
+  /** For which each step lasts. */
+  readonly dwellNanoseconds: number;
+}
+
 /** `outcomes`: one byte a cell, the index of a `CellOutcome`. */
 interface WithOutcomes { readonly outcomes: Uint8Array }
 
 export type FormResult = Omit<FormCellsResult, 'outcomesSha256' | 'sizeBytes'> & WithOutcomes;
 export type ProgramResult = Omit<ProgramCellsResult, 'outcomesSha256' | 'sizeBytes'> & WithOutcomes;
 export type SetResult = SetCellsResult;
+export type SweepResult = Omit<SweepCellResult, 'pointsSha256' | 'sizeBytes'> & { readonly points: readonly SweepPoint[] };

@@ -6,22 +6,23 @@ import type { WireStatistics } from '../firmware-protocol/wire.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
 import type {
-  Arithmetic, ArithmeticResult, CellProgress, DeviceMessage, EarlyStop, Envelope, HelloAck, MethodName, MethodRequests, MethodResults, MultiplyResult, Program,
-  Pulse, Region, ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
+  Arithmetic, ArithmeticResult, CellProgress, CurrentRange, DeviceMessage, EarlyStop, Envelope, HelloAck, MethodName, MethodRequests, MethodResults,
+  MultiplyResult, Program, Pulse, Region, ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
 } from '../proto/message.js';
 import { policies, streams } from '../proto/message.js';
 import type { Outcome } from '../proto/outcome.js';
-import type { FormRequest, FormResult, ProgramCellsRequest, ProgramResult, SetResult } from './array-request.js';
+import type { FormRequest, FormResult, ProgramCellsRequest, ProgramResult, SetResult, SweepRequest, SweepResult } from './array-request.js';
 import { BulkTransfers } from './bulk.js';
 import type { ClockEstimate } from './clock-model.js';
 import { Connection } from './connection.js';
-import { checkCells, checkForming, checkProgram, checkPulse, checkReset, type ResetPulse, strictestEnvelope } from './envelope.js';
+import { checkCells, checkForming, checkProgram, checkPulse, checkReset, checkSweep, type ResetPulse, strictestEnvelope } from './envelope.js';
 import { Reconciliation } from './reconciliation.js';
 import type { RequestOptions } from './request.js';
 import { MemoryRequestLog, type RequestLog } from './request-log.js';
 import { RequestQueue } from './request-queue.js';
 import type { BoardLog } from './session.js';
 import { Subscription, type SubscriptionOptions } from './subscription.js';
+import { decodeSweep } from './sweep.js';
 import { decodeWear, type WearCounts } from './wear.js';
 
 export type DeviceState = 'connecting' | 'ready' | 'needs-reconcile' | 'link-down' | 'closed';
@@ -273,7 +274,7 @@ export class Device {
     const answer = await this.request('formCells', { cellsSha256, ...asked }, cellOptions(onProgress, signal));
     // Decoded messages hold what the sender left out in their prototype, where a spread does not look.
     const { pulses, formedCells, overFormedCells, lastMillivolts, arrayState, operationNanoseconds, energyFemtojoules } = answer;
-    const outcomes = await this.fetchOutcomes(answer.outcomesSha256, answer.sizeBytes);
+    const outcomes = await this.fetchMade('the map of their outcomes', answer.outcomesSha256, answer.sizeBytes);
     return { outcomes, pulses, formedCells, overFormedCells, lastMillivolts, arrayState, operationNanoseconds, energyFemtojoules };
   }
 
@@ -298,8 +299,24 @@ export class Device {
     const windowsSha256 = await this.uploadChecked(windows, (envelope) => checkProgram(windows, asked, asked.pulsesPerCell, envelope));
     const answer = await this.request('programCells', { windowsSha256, ...asked }, cellOptions(onProgress, signal));
     const { resetPulses, setPulses, insideCells, stubbornCells, arrayState, operationNanoseconds, energyFemtojoules } = answer;
-    const outcomes = await this.fetchOutcomes(answer.outcomesSha256, answer.sizeBytes);
+    const outcomes = await this.fetchMade('the map of their outcomes', answer.outcomesSha256, answer.sizeBytes);
     return { outcomes, resetPulses, setPulses, insideCells, stubbornCells, arrayState, operationNanoseconds, energyFemtojoules };
+  }
+
+  /**
+   * Steps the voltage across one cell up and down, and converts its current at each step. Effectful: steps that can move a cell count as pulses; refused
+   * outside the envelope before a byte is sent.
+   * @param signal as of `resetCells`
+   */
+  async sweepCell(asked: SweepRequest, onProgress?: (progress: CellProgress) => void, signal?: AbortSignal): Promise<SweepResult> {
+    checkSweep(asked, this.envelope);
+    // A board that may be stricter has answered by then, as it has where an object goes ahead.
+    await this.noOperation();
+    checkSweep(asked, this.envelope);
+    const answer = await this.request('sweepCell', asked, cellOptions(onProgress, signal));
+    const { ranges, formingPulses, setPulses, resetPulses, finalCode, arrayState, operationNanoseconds, energyFemtojoules } = answer;
+    const points = decodeSweep(await this.fetchMade('the points of the sweep', answer.pointsSha256, answer.sizeBytes), ranges);
+    return { points, ranges: ranges.map(plainRange), formingPulses, setPulses, resetPulses, finalCode, arrayState, operationNanoseconds, energyFemtojoules };
   }
 
   /** Every pulse that each cell has ever had, and how long each bit line was driven, as the board counts them. */
@@ -385,13 +402,13 @@ export class Device {
     return digest;
   }
 
-  /** The pulses were given, whatever becomes of the map. */
-  private async fetchOutcomes(digest: Uint8Array, sizeBytes: number): Promise<Uint8Array> {
+  /** What a request has made on the board. The pulses were given, whatever becomes of it. */
+  private async fetchMade(what: string, digest: Uint8Array, sizeBytes: number): Promise<Uint8Array> {
     try {
       return await this.fetchBulk(digest, sizeBytes);
     } catch (error) {
       const { code, detail } = MacroError.from(error);
-      throw new MacroError(code, `the pulses were given, the map of their outcomes did not come: ${detail}`, { outcome: 'applied', cause: error });
+      throw new MacroError(code, `the pulses were given, ${what} did not come: ${detail}`, { outcome: 'applied', cause: error });
     }
   }
 
@@ -491,6 +508,8 @@ export class Device {
     if (this.subscriptions.get(stream) === subscription) this.subscriptions.delete(stream);
   }
 }
+
+const plainRange = ({ fullScaleNanoamperes, resolutionPicoamperes }: CurrentRange): CurrentRange => ({ fullScaleNanoamperes, resolutionPicoamperes });
 
 /** Of a request that pulses cells. */
 const cellOptions = (onProgress?: (progress: CellProgress) => void, signal?: AbortSignal) =>

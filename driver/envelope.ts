@@ -1,18 +1,23 @@
 import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import { MacroError } from '../proto/error.js';
-import type { Envelope, Pulse, PulseKind, PulseLimits, Staircase } from '../proto/message.js';
+import { countedPulses, countSweepSteps, maximumSweepCycles, maximumSweepPoints, sweptKinds } from '../proto/cell-sweep.js';
+import type { Envelope, Pulse, PulseKind, PulseLimits, Staircase, SweepBranch } from '../proto/message.js';
 import { pulseKinds } from '../proto/message.js';
+import type { SweepRequest } from './array-request.js';
 
 /** Amplitudes of the one forming staircase that a cell may have: 2.9 V to 3.9 V by 5 mV. */
 const formingStairs = 201;
 
 const common = { widthMaximumNanoseconds: 1_000_000, complianceMaximumMicroamperes: 200, cellsAtOnce: bitLineCount * sourceLineCount };
 
-/** What this host sends to a chip that nobody has characterised, whatever its board would let through. */
+/**
+ * What this host sends to a chip that nobody has characterised, whatever its board would let through. Of steps that a board says move no cell it believes
+ * only those that lie well below where cells of this kind begin to (PRIME: first breakdown at 3.14 V; read voltages of 0.1 to 0.3 V disturb nothing).
+ */
 export const hostEnvelope: Envelope = {
-  forming: { ...common, amplitudeMaximumMillivolts: 4000, pulsesPerCell: formingStairs },
-  set: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 20 },
-  reset: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 100 },
+  forming: { ...common, amplitudeMaximumMillivolts: 4000, pulsesPerCell: formingStairs, movesFromMillivolts: 2400 },
+  set: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 20, movesFromMillivolts: 400 },
+  reset: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 100, movesFromMillivolts: 400 },
 };
 
 /** A RESET of `ResetCells`, which limits no current. */
@@ -94,4 +99,41 @@ export function checkProgram(windows: Uint8Array, staircases: ProgramStaircases,
     checkRange(kind, 'pulsesPerCell', pulsesPerCell, 1, envelope[kind].pulsesPerCell);
   }
   if (!staircases.reset && !staircases.set) throw refuse('neither a RESET nor a SET staircase is given', 'reset');
+}
+
+function checkInteger(field: string, value: number, minimum: number, maximum: number): void {
+  if (Number.isInteger(value) && value >= minimum && value <= maximum) return;
+  throw refuse(`${field} of a sweep is ${value}; it is an integer from ${minimum} to ${maximum}`, field);
+}
+
+function checkBranch(kind: PulseKind, branch: SweepBranch, dwellNanoseconds: number, envelope: Envelope): void {
+  const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes, movesFromMillivolts } = envelope[kind];
+  checkInteger(`${kind}.lastMillivolts`, branch.lastMillivolts, 1, amplitudeMaximumMillivolts);
+  // A current that is measured is limited, of a RESET as well.
+  checkInteger(`${kind}.complianceMicroamperes`, branch.complianceMicroamperes, 1, complianceMaximumMicroamperes);
+  checkInteger(`${kind}.countedFromMillivolts`, branch.countedFromMillivolts, 0, movesFromMillivolts);
+  checkInteger('dwellNanoseconds', dwellNanoseconds, minimumWidthNanoseconds, widthMaximumNanoseconds);
+}
+
+/**
+ * Refuses a sweep outside the envelope, or that counts as more pulses than a cell may have in its life, before a byte of it is sent.
+ * @throws MacroError PULSE_REFUSED, naming the field and its range
+ */
+export function checkSweep(asked: SweepRequest, envelope: Envelope): void {
+  const kinds = sweptKinds(asked);
+  if (kinds.length === 0) throw refuse('the sweep has no branch; it has forming, or set, or reset, or set and reset', 'set');
+  if (kinds.includes('forming') && kinds.length > 1) throw refuse('a forming branch has no other beside it', 'forming');
+  checkInteger('bitLine', asked.bitLine, 0, bitLineCount - 1);
+  checkInteger('sourceLine', asked.sourceLine, 0, sourceLineCount - 1);
+  checkInteger('cycles', asked.cycles, 1, kinds.includes('forming') ? 1 : maximumSweepCycles);
+  for (const kind of kinds) {
+    checkInteger('stepMillivolts', asked.stepMillivolts, 1, envelope[kind].amplitudeMaximumMillivolts);
+    checkBranch(kind, asked[kind] as SweepBranch, asked.dwellNanoseconds, envelope);
+  }
+  checkInteger('the number of steps', countSweepSteps(asked), 1, maximumSweepPoints);
+  const pulses = countedPulses(asked);
+  for (const kind of kinds) {
+    const { pulsesPerCell } = envelope[kind];
+    if (pulses[kind] > pulsesPerCell) throw refuse(`the sweep counts as ${pulses[kind]} ${kind} pulses; a cell may have ${pulsesPerCell}`, 'cycles');
+  }
 }

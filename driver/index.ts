@@ -6,7 +6,7 @@ import { connectSerial } from './transport-serial.js';
 import { connectTcp } from './transport-tcp.js';
 
 export { type Address, formatAddress, frameTimeMicrosecondsOf, parseAddress } from './address.js';
-export type { FormRequest, FormResult, ProgramCellsRequest, ProgramResult, SetResult } from './array-request.js';
+export type { FormRequest, FormResult, ProgramCellsRequest, ProgramResult, SetResult, SweepRequest, SweepResult } from './array-request.js';
 export { CaptureReader, captureHeader, type CaptureFault, type CaptureRecord, encodeCaptureRecord } from './capture.js';
 export { CaptureDecoder, type CaptureEvent, RawDecoder } from './capture-decoder.js';
 export { capturedChannel, type CapturedLine, type CaptureSink } from './captured-channel.js';
@@ -15,7 +15,7 @@ export { describeBoard, describeResult, describeTotals, type ItemResult, type Re
 export { chooseItems, conformanceItems, type ConformanceOptions, runConformance } from './conformance/suite.js';
 export { parseVectors } from './conformance/vectors.js';
 export { Device, type DeviceEvent, type DeviceState, type DeviceStatistics } from './device.js';
-export { checkStaircase, hostEnvelope, type ResetPulse, stairCount, strictestEnvelope } from './envelope.js';
+export { checkStaircase, checkSweep, hostEnvelope, type ResetPulse, stairCount, strictestEnvelope } from './envelope.js';
 export { bitmapOf, parseRegion, wholeArray } from './region.js';
 export { MemoryRequestLog, type LoggedRequest, type RequestLog } from './request-log.js';
 export type { Subscription, SubscriptionOptions, TelemetryAccount } from './subscription.js';

@@ -26,6 +26,8 @@ export const resetReasons = ['power-on', 'requested', 'watchdog', 'brown-out'] a
 /** What the board lets through to a cell, whatever a host asks for. */
 export interface PulseLimits {
   amplitudeMaximumMillivolts: number; widthMaximumNanoseconds: number; complianceMaximumMicroamperes: number; pulsesPerCell: number; cellsAtOnce: number;
+  /** No pulse below it moves a cell; 0: not stated. */
+  movesFromMillivolts: number;
 }
 export const pulseKinds = ['forming', 'set', 'reset'] as const;
 export type PulseKind = (typeof pulseKinds)[number];
@@ -85,6 +87,9 @@ export interface Pulse { amplitudeMillivolts: number; widthNanoseconds: number; 
 /** Amplitudes from that of `first` on, by equal steps, up to and including `lastMillivolts`. */
 export interface Staircase { first: Pulse; stepMillivolts: number; lastMillivolts: number }
 
+/** One polarity of a sweep: up to the last amplitude, and down again unless it forms. A step of `countedFromMillivolts` or more is a pulse. */
+export interface SweepBranch { lastMillivolts: number; complianceMicroamperes: number; countedFromMillivolts: number }
+
 /** In the order of their numbers on the wire. */
 export const cellOutcomes = ['not-selected', 'unformed', 'formed', 'over-formed', 'was-formed', 'inside', 'too-low', 'too-high'] as const;
 export type CellOutcome = (typeof cellOutcomes)[number];
@@ -113,7 +118,10 @@ export interface MethodRequests {
   setCells: { cellsSha256: Uint8Array; pulse: Pulse };
   programCells: { windowsSha256: Uint8Array; reset?: Staircase | null; set?: Staircase | null; pulsesPerCell: number; averages: number };
   readWear: Record<string, never>;
+  sweepCell: { bitLine: number; sourceLine: number; stepMillivolts: number; dwellNanoseconds: number; cycles: number } & SweepBranches;
 }
+
+export type SweepBranches = { readonly [Kind in PulseKind]?: SweepBranch | null };
 
 export interface BulkState { sha256: Uint8Array; offsetBytes: number; sizeBytes: number; committed: boolean }
 export interface Status {
@@ -136,6 +144,12 @@ export interface ProgramCellsResult {
   arrayState: Uint8Array; operationNanoseconds: number; energyFemtojoules: number;
 }
 export interface ReadWearResult { sha256: Uint8Array; sizeBytes: number; pulses: number }
+/** `resolutionPicoamperes`: the current that one step of the converter stands for. */
+export interface CurrentRange { fullScaleNanoamperes: number; resolutionPicoamperes: number }
+export interface SweepCellResult {
+  pointsSha256: Uint8Array; sizeBytes: number; ranges: CurrentRange[]; formingPulses: number; setPulses: number; resetPulses: number; finalCode: number;
+  arrayState: Uint8Array; operationNanoseconds: number; energyFemtojoules: number;
+}
 
 /** What each method answers. */
 export interface MethodResults {
@@ -158,6 +172,7 @@ export interface MethodResults {
   setCells: SetCellsResult;
   programCells: ProgramCellsResult;
   readWear: ReadWearResult;
+  sweepCell: SweepCellResult;
 }
 
 export type MethodName = keyof MethodRequests;

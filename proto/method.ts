@@ -23,6 +23,7 @@ export const methodEffects: Readonly<Record<MethodName, Effect>> = {
   setCells: 'effectful',
   programCells: 'effectful',
   readWear: 'pure',
+  sweepCell: 'effectful',
 };
 
 export const methodNames = Object.keys(methodEffects) as MethodName[];
@@ -43,7 +44,7 @@ export const alwaysThere: ReadonlySet<MethodName> = new Set<MethodName>(['noOper
 
 const sinceProtocol2: ReadonlySet<MethodName> = new Set<MethodName>(['subscribe', 'arithmetic', 'restart']);
 
-const sinceProtocol3: ReadonlySet<MethodName> = new Set<MethodName>(['formCells', 'setCells', 'programCells', 'readWear']);
+const sinceProtocol3: ReadonlySet<MethodName> = new Set<MethodName>(['formCells', 'setCells', 'programCells', 'readWear', 'sweepCell']);
 
 /** The first protocol version that has a method. */
 export function protocolOf(method: MethodName): number {

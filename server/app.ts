@@ -5,7 +5,9 @@ import swaggerUi from '@fastify/swagger-ui';
 import websocket from '@fastify/websocket';
 import { MacroError } from '../proto/error.js';
 import { arrayRoutes } from './http/array-operations.js';
+import { calibrationRoutes } from './http/calibrations.js';
 import { chipRoutes } from './http/chips.js';
+import { datasetRoutes } from './http/datasets.js';
 import { deviceRoutes } from './http/devices.js';
 import { type App, createFastify } from './http/fastify.js';
 import { healthRoutes } from './http/health.js';
@@ -15,6 +17,7 @@ import { modelRoutes } from './http/models.js';
 import type { ServiceParts } from './http/parts.js';
 import { asMacroError, problemMediaType, problemOf } from './http/problem.js';
 import { snapshotRoutes } from './http/snapshots.js';
+import { thresholdRoutes } from './http/thresholds.js';
 import { wearRoutes } from './http/wear.js';
 import { telemetryRoutes } from './telemetry/socket.js';
 import { version } from './version.js';
@@ -71,7 +74,7 @@ async function describe(app: App): Promise<void> {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'prime-hil', version: version(), description: 'Control service of a memristor bench' },
-      tags: ['inference', 'array', 'chips', 'jobs', 'devices', 'models', 'operation'].map((name) => ({ name })),
+      tags: ['inference', 'array', 'chips', 'datasets', 'jobs', 'devices', 'models', 'operation'].map((name) => ({ name })),
     },
   });
   await app.register(swaggerUi, { routePrefix: '/docs' });
@@ -98,6 +101,9 @@ export async function buildApp(parts: ServiceParts, options: AppOptions): Promis
     arrayRoutes(typed, parts);
     wearRoutes(typed, parts);
     chipRoutes(typed, parts);
+    datasetRoutes(typed, parts);
+    calibrationRoutes(typed, parts);
+    thresholdRoutes(typed, parts);
     snapshotRoutes(typed, parts);
     healthRoutes(typed, parts);
     telemetryRoutes(typed, parts);

@@ -11,7 +11,7 @@ import { configurationOf, defaultPort } from './config.js';
 import { filmDigit } from './dataset/camera.js';
 import { digitPixels, readMnist } from './dataset/mnist.js';
 import { encodeRecording } from './dataset/recording.js';
-import type { SentRecording } from './inference/recording-pack.js';
+import type { SentRecording } from './dataset/recording-pack.js';
 import type { InferenceRow, Summary } from './inference/result.js';
 import { filesOfBundle, readBundle } from './network/bundle.js';
 import { type Service, startService } from './service.js';

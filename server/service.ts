@@ -19,12 +19,16 @@ import { Scheduler } from './job/scheduler.js';
 import type { JobFailure } from './job/state.js';
 import { JobStore } from './job/store.js';
 import { type DeviceFigures, Metrics, type MetricSources } from './metrics.js';
+import { CalibrationStore } from './store/calibrations.js';
 import { ChipStore } from './store/chips.js';
 import { type Database, openDatabase } from './store/database.js';
+import { DatasetStore } from './store/datasets.js';
 import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
 import { ObjectStore } from './store/objects.js';
 import { StoredRequestLog } from './store/request-log.js';
+import { StaleSnapshots } from './store/stale-snapshots.js';
+import { ThresholdStore } from './store/thresholds.js';
 import { WearLedger } from './store/wear-ledger.js';
 import { systemClock } from './system-clock.js';
 import { version } from './version.js';
@@ -109,9 +113,19 @@ interface Core {
   readonly bus: EventBus;
 }
 
-function arraySourcesOf(
-  { connectTimeoutMilliseconds }: Configuration, database: Database, objects: ObjectStore, models: ModelStore, store: JobStore, chips: ChipStore,
-): ArraySources {
+type Stores = Pick<ServiceParts, 'store' | 'objects' | 'models' | 'chips' | 'datasets' | 'staleSnapshots' | 'calibrations' | 'thresholds'>;
+
+function openStores({ homeFolder }: Configuration, database: Database): Stores {
+  const objects = new ObjectStore(homeFolder);
+  return {
+    objects, models: new ModelStore(database, objects), chips: new ChipStore(database, objects), datasets: new DatasetStore(database, objects),
+    staleSnapshots: new StaleSnapshots(database), calibrations: new CalibrationStore(database), thresholds: new ThresholdStore(database),
+    store: new JobStore(database, () => Date.now(), () => randomUUID()),
+  };
+}
+
+function arraySourcesOf({ connectTimeoutMilliseconds }: Configuration, database: Database, stores: Stores): ArraySources {
+  const { objects, models, store, chips, datasets, staleSnapshots, calibrations } = stores;
   return {
     connectTimeoutMilliseconds,
     meter: new WearMeter(new WearLedger(database)),
@@ -124,21 +138,28 @@ function arraySourcesOf(
     keep: (bytes) => objects.put(bytes),
     earlierCheckpoint: (job, name) => store.earlierCheckpoint(job, name),
     keepSnapshot: (snapshot) => chips.add(snapshot),
+    dataset: (id) => datasets.read(id),
+    markStale: (digest, staleness) => staleSnapshots.mark(digest, staleness),
+    calibrations: {
+      newest: (chipId) => calibrations.newest(chipId),
+      add(record) {
+        chips.meet(record.chipId);
+        calibrations.add(record);
+      },
+    },
     now: () => new Date().toISOString(),
   };
 }
 
 function assemble(configuration: Configuration, { database, registry, bus }: Core, opened: Opened): ServiceParts {
-  const objects = new ObjectStore(configuration.homeFolder);
-  const models = new ModelStore(database, objects);
-  const chips = new ChipStore(database, objects);
-  const store = new JobStore(database, () => Date.now(), () => randomUUID());
+  const stores = openStores(configuration, database);
+  const { store, objects, staleSnapshots, thresholds } = stores;
   const sources: MetricSources = { devices: () => figuresOf(registry), jobsByState: () => store.counts() };
   const metrics = new Metrics(sources);
   opened.add(countFailures(bus, metrics));
   const progress = new JobProgress(bus);
   opened.add(() => progress.close());
-  const arraySources = arraySourcesOf(configuration, database, objects, models, store, chips);
+  const arraySources = arraySourcesOf(configuration, database, stores);
   const { connectTimeoutMilliseconds, meter, snapshot, model } = arraySources;
   const inference = inferenceJob({
     connectTimeoutMilliseconds,
@@ -146,12 +167,14 @@ function assemble(configuration: Configuration, { database, registry, bus }: Cor
     snapshot,
     model,
     object: (digest) => objects.get(digest),
+    staleness: (digest) => staleSnapshots.of(digest),
+    storedThresholds: (chipId, digest) => thresholds.list(chipId, digest),
     rows: (id) => store.results(id) as Iterable<InferenceRow>,
     answered: (device, row) => metrics.countInference(device, row),
   });
   const scheduler = new Scheduler(store, registry, [inference, ...arrayOperations(arraySources).map((kind) => arrayJob(kind, arraySources))], bus, systemClock);
   opened.add(() => scheduler.close());
-  return { configuration, store, objects, models, chips, registry, scheduler, bus, metrics, progress, arraySources };
+  return { ...stores, configuration, registry, scheduler, bus, metrics, progress, arraySources };
 }
 
 async function listen(app: App, { host, port }: Configuration): Promise<string> {

@@ -2,6 +2,8 @@ import { GaussianStream, gaussianOfWord, gaussianOne, philox } from '../firmware
 
 const rounds = 7;
 const words = 2 ** 32;
+/** No deviate lies further from 0 (NUMERICS.md): beyond it nothing ever happens. */
+export const largestDeviate = gaussianOfWord(0) / gaussianOne;
 
 /** Purposes of chance on a chip; each is a stream of its own. */
 export const noiseStream = {

@@ -36,14 +36,27 @@ export class EffectiveArray {
 
   /** Takes in all pulses so far, which an operation may have given after it began. To be called before codes of many cells are asked for. */
   settle(): void {
-    if (!this.isOff && (this.epoch !== this.chip.arrayEpoch || this.ownCodes.some((code, cell) => code !== this.chip.codes[cell]))) this.renew();
+    if (this.isOff) return;
+    if (this.epoch < 0 || this.ownCodes.some((code, cell) => code !== this.chip.codes[cell])) this.renew();
+    this.epoch = this.chip.arrayEpoch;
+  }
+
+  /** Works source lines out that will be asked for, one a step: the line that the board hangs on has its turn between them. */
+  *preparing(sourceLines: Iterable<number>): Generator<undefined, void> {
+    if (this.isOff) return;
+    this.settle();
+    for (const sourceLine of sourceLines) {
+      if (this.isKnown[sourceLine] !== 0) continue;
+      this.workOut(sourceLine);
+      yield;
+    }
   }
 
   /** @param cell bit line × 512 + source line */
   code(cell: number): number {
     const now = this.chip.codeNow(cell);
     if (this.isOff) return now;
-    if (this.epoch !== this.chip.arrayEpoch) this.renew();
+    if (this.epoch !== this.chip.arrayEpoch) this.settle();
     const sourceLine = cell % sourceLineCount;
     if (this.isKnown[sourceLine] === 0) this.workOut(sourceLine);
     const change = Math.round((now - this.ownCodes[cell]) * this.shares[cell]);
@@ -52,7 +65,6 @@ export class EffectiveArray {
 
   private renew(): void {
     this.isKnown.fill(0);
-    this.epoch = this.chip.arrayEpoch;
     this.ownCodes.set(this.chip.codes);
     if (this.chip.profile.lineResistanceOhmsPerCell === 0) this.renewGains();
     else this.renewSolver();

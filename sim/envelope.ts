@@ -1,5 +1,7 @@
 import type { Envelope, Pulse, PulseKind, Staircase } from '../proto/message.js';
+import { formingFromMillivolts } from './forming.js';
 import type { Profile } from './profile.js';
+import { switchingFromMillivolts } from './switching.js';
 import { Refusal } from './task.js';
 
 /** Cells that one pulse reaches: this board drives one bit line and one source line at a time. */
@@ -14,23 +16,27 @@ export function envelopeOf(profile: Profile): Envelope {
       amplitudeMaximumMillivolts: profile.formingAmplitudeMaximumMillivolts,
       widthMaximumNanoseconds: profile.formingWidthMaximumNanoseconds,
       pulsesPerCell: profile.formingPulsesPerCellMaximum,
+      movesFromMillivolts: formingFromMillivolts(profile),
     },
     set: {
       ...common,
       amplitudeMaximumMillivolts: profile.setAmplitudeMaximumMillivolts,
       widthMaximumNanoseconds: profile.setWidthMaximumNanoseconds,
       pulsesPerCell: profile.setPulsesPerCellMaximum,
+      movesFromMillivolts: switchingFromMillivolts('set', profile),
     },
     reset: {
       ...common,
       amplitudeMaximumMillivolts: profile.resetAmplitudeMaximumMillivolts,
       widthMaximumNanoseconds: profile.resetWidthMaximumNanoseconds,
       pulsesPerCell: profile.resetPulsesPerCellMaximum,
+      movesFromMillivolts: switchingFromMillivolts('reset', profile),
     },
   };
 }
 
-function outside(field: string, value: number, minimum: number, maximum: number): Refusal | undefined {
+/** Why a number of a pulse is refused. */
+export function outside(field: string, value: number, minimum: number, maximum: number): Refusal | undefined {
   return value >= minimum && value <= maximum ? undefined : new Refusal('PULSE_REFUSED', `${field} is ${value}; the range is ${minimum} to ${maximum}`);
 }
 

@@ -1,5 +1,5 @@
 import type { Pulse } from '../proto/message.js';
-import { type Chance, decades, noiseStream, skewed } from './chance.js';
+import { type Chance, decades, largestDeviate, noiseStream, skewed } from './chance.js';
 import type { Profile } from './profile.js';
 
 /** What became of a pristine cell under a forming pulse. */
@@ -7,6 +7,19 @@ export interface Formed {
   readonly microsiemens: number;
   /** It broke down harder than it should have, and conducts for good. */
   readonly isOver: boolean;
+}
+
+/** How much lower a voltage breaks a cell down when the pulse is longer than the reference. */
+function widthGainMillivolts({ breakdownMillivoltsPerDecade, formingReferenceNanoseconds }: Profile, widthNanoseconds: number): number {
+  const ratio = widthNanoseconds / formingReferenceNanoseconds;
+  return breakdownMillivoltsPerDecade * (ratio >= 1 ? decades(ratio) : -decades(1 / ratio));
+}
+
+/** Whole millivolts below which no pulse forms any cell, be it as wide as the board lets it. */
+export function formingFromMillivolts(profile: Profile): number {
+  const { breakdownMeanMillivolts, breakdownSdMillivolts, formingWidthMaximumNanoseconds } = profile;
+  const gain = widthGainMillivolts(profile, Math.max(1, formingWidthMaximumNanoseconds));
+  return Math.max(0, Math.floor(breakdownMeanMillivolts - largestDeviate * breakdownSdMillivolts - gain));
 }
 
 /**
@@ -37,17 +50,10 @@ export class FormingLaw {
   form(cell: number, { amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: Pulse): Formed | undefined {
     const { profile } = this;
     if (faultOf(profile, this.chance, cell) === 'never-forms') return undefined;
-    const overdrive = amplitudeMillivolts - this.breakdownMillivolts(cell) + this.widthGainMillivolts(widthNanoseconds);
+    const overdrive = amplitudeMillivolts - this.breakdownMillivolts(cell) + widthGainMillivolts(profile, widthNanoseconds);
     if (overdrive < 0) return undefined;
     if (overdrive >= profile.overFormingMillivolts) return { microsiemens: profile.overFormedMicrosiemens, isOver: true };
     return { microsiemens: (this.formedMicrosiemens(cell) * complianceMicroamperes) / profile.complianceReferenceMicroamperes, isOver: false };
-  }
-
-  /** How much lower a voltage breaks a cell down when the pulse is longer than the reference. */
-  private widthGainMillivolts(widthNanoseconds: number): number {
-    const { breakdownMillivoltsPerDecade, formingReferenceNanoseconds } = this.profile;
-    const ratio = widthNanoseconds / formingReferenceNanoseconds;
-    return breakdownMillivoltsPerDecade * (ratio >= 1 ? decades(ratio) : -decades(1 / ratio));
   }
 }
 

@@ -3,7 +3,9 @@ import { convert, GaussianStream, shiftRounded } from '../firmware-protocol/nume
 import type { Pulse } from '../proto/message.js';
 import { noiseStream } from './chance.js';
 import { type Chip, squareUnit, topCode } from './chip.js';
+import { ConductionLaw } from './conduction.js';
 import { Converters, type Range } from './converters.js';
+import { type CellCurrent, CurrentMeter } from './current-meter.js';
 import { EffectiveArray } from './effective-array.js';
 import { KernelNetwork, kernelHolds } from './kernel-network.js';
 import { KernelTile } from './kernel-tile.js';
@@ -72,6 +74,8 @@ export class Macro {
   energyFemtojoules = 0;
 
   private readonly effective: EffectiveArray;
+  private readonly conduction: ConductionLaw;
+  readonly currentMeter: CurrentMeter;
   private readonly tiles = new Map<string, TileCells>();
   private tilesState = '';
   private readonly varianceFactor: number;
@@ -91,11 +95,13 @@ export class Macro {
   constructor(readonly chip: Chip, private readonly kernel?: WebAssembly.Module) {
     const { profile } = chip;
     this.effective = new EffectiveArray(chip);
+    this.conduction = new ConductionLaw(profile);
     this.converters = new Converters(profile, chip.seed);
     // σ in 1/256 unit is sqrt(Σ g² · (256 r)²); the squares are in units of 2^12, the factor has 8 fractional bits that the root leaves as 4.
     this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * squareUnit * 2 ** varianceFactorBits);
     this.multiplyNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.multiply });
     this.readNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.read });
+    this.currentMeter = new CurrentMeter(chip, this.converters, this.conduction, this.readNoise, (cell, code) => this.readSigma(cell, code));
     this.energyScale = lineEnergyScale(profile);
   }
 
@@ -114,6 +120,11 @@ export class Macro {
 
   get isNoisy(): boolean {
     return this.varianceFactor > 0;
+  }
+
+  /** To be gone through before an operation asks for many cells, where the resistance of lines counts. @param sourceLines that it will read */
+  preparing(sourceLines: Iterable<number>): Generator<undefined, void> {
+    return this.effective.preparing(sourceLines);
   }
 
   /** The cells of a tile, copied out of the array and kept until an operation changes it. */
@@ -314,12 +325,11 @@ export class Macro {
    * Books what a pulse takes: its width, and one settling time of the word line, half of it before and half after (the line is never switched while
    * the gates are open), and the charge through the cell, which the compliance limits.
    */
-  accountPulse({ amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: Pulse, microsiemens: number): void {
+  accountPulse(pulse: Pulse, microsiemens: number): void {
+    const { amplitudeMillivolts, widthNanoseconds } = pulse;
     this.operationNanoseconds += widthNanoseconds + this.chip.profile.settlingNanoseconds;
-    const microamperes = (microsiemens * amplitudeMillivolts) / 1000;
-    const limited = complianceMicroamperes === 0 ? microamperes : Math.min(microamperes, complianceMicroamperes);
     // mV · µA · ns are 10^-18 J.
-    this.energyFemtojoules += Math.round((amplitudeMillivolts * limited * widthNanoseconds) / 1000);
+    this.energyFemtojoules += Math.round((amplitudeMillivolts * this.conduction.microamperes(microsiemens, pulse) * widthNanoseconds) / 1000);
   }
 
   /**
@@ -354,7 +364,7 @@ export class Macro {
     this.account(averages, code * averages);
     chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += this.driveNanoseconds(averages);
     if (code === topCode) return topCode;
-    const sigma = this.isNoisy && code > 0 ? Math.floor(Math.sqrt(chip.noiseSquare(cell, code) * this.varianceFactor)) : 0;
+    const sigma = this.readSigma(cell, code);
     let total = 0;
     for (let average = 0; average < averages; average += 1) {
       if (sigma > 0 && (average & 3) === 0) this.readNoise.four(chip.operationCount, cell, average >> 2, 0, deviates, 0);
@@ -364,6 +374,20 @@ export class Macro {
       total += Math.max(minimumCode, converted);
     }
     return this.cellCodeOf(total / averages);
+  }
+
+  /** Standard deviation of the noise of one conversion of one cell, in 1/256 unit. */
+  private readSigma(cell: number, code: number): number {
+    return this.isNoisy && code > 0 ? Math.floor(Math.sqrt(this.chip.noiseSquare(cell, code) * this.varianceFactor)) : 0;
+  }
+
+  /** Converts the current of one cell under the bias of a pulse. Its noise is keyed as that of `readCell`; its time is booked with the pulse. */
+  readCurrent(cell: number, pulse: Pulse): CellCurrent {
+    const current = this.currentMeter.read(cell, this.effective.code(cell), pulse);
+    this.conversions += current.range + 1;
+    this.energyFemtojoules += (current.range + 1) * this.chip.profile.conversionEnergyFemtojoules;
+    this.chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += pulse.widthNanoseconds;
+    return current;
   }
 
   /** A mean ADC code of the cell range as a cell code. */

@@ -6,6 +6,7 @@ import { NetworkRun } from './network-run.js';
 import { programCells } from './program-cells.js';
 import { programProblem } from './program-check.js';
 import { formCells, readWear, resetCells, setCells } from './pulse-methods.js';
+import { sweepCell } from './sweep-cell.js';
 import { type Bench, hex, missingObject, outOfRange, Refusal, type Task } from './task.js';
 
 const programLimit = 4;
@@ -78,6 +79,7 @@ function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<
   if (problem !== undefined) return problem;
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
+  yield* macro.preparing(program.layers.flatMap(({ tiles }) => tiles.flatMap(({ plusLines, minusLines }) => [...plusLines, ...minusLines])));
   const run = new NetworkRun(macro, program, unpackNibbles(packed, codes), request.inferenceNumber, earlyStop ?? undefined);
   for (let outcome = run.step(); outcome !== undefined; outcome = run.step()) {
     yield { timestep: { ...outcome, membranes: [...outcome.membranes], layers: [...outcome.layers] } };
@@ -118,6 +120,7 @@ function* multiply({ macro }: Bench, request: MethodRequests['multiply']): Task<
   const { firstBitLine, bitLineCount: rows, sourceLines, range, drives } = request;
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
+  yield* macro.preparing(sourceLines);
   const cells = macro.tile({ firstBitLine, bitLineCount: rows, sourceLines });
   const codes = new Uint8Array(drives.length * sourceLines.length * codeBytes);
   const view = new DataView(codes.buffer);
@@ -165,6 +168,7 @@ function* readCells({ macro, bulk }: Bench, { region, averages }: MethodRequests
   const before = macro.operationNanoseconds;
   const codes = new Uint16Array(region.bitLines * region.sourceLines);
   let saturatedCells = 0;
+  yield* macro.preparing(Array.from({ length: region.sourceLines }, (_, line) => region.firstSourceLine + line));
   for (let done = 0; done < region.bitLines; done += linesPerReadStep) {
     const bitLines = Math.min(linesPerReadStep, region.bitLines - done);
     // A decoded region keeps its zeros in its prototype, where a spread does not look.
@@ -192,5 +196,6 @@ export function taskOf(bench: Bench, request: Request, method: MethodName): Task
   if (method === 'formCells' && request.formCells) return formCells(bench, request.formCells);
   if (method === 'programCells' && request.programCells) return programCells(bench, request.programCells);
   if (method === 'readWear' && request.readWear) return readWear(bench);
+  if (method === 'sweepCell' && request.sweepCell) return sweepCell(bench, request.sweepCell);
   throw new RangeError(`no task for ${method}`);
 }

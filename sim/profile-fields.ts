@@ -54,6 +54,10 @@ export const profileFields = {
   readNoiseSpread: { minimum: 0, maximum: 2, means: 'How much cells differ in it: relative spread of their noise scale.' },
   multiplyFullScaleMicrosiemens: { minimum: 100, maximum: 100_000, means: 'Full scale of the converter for multiplies.' },
   cellFullScaleMicrosiemens: { minimum: 70, maximum: 1000, means: 'Full scale of the converter for single cells.' },
+  ivNonlinearityMillivolts: {
+    minimum: 0, maximum: 10_000, integer: true,
+    means: 'Voltage from which on the current of a cell rises faster than in proportion: that of a hyperbolic sine; 0: it is ohmic.',
+  },
   readVoltageMillivolts: { minimum: 1, maximum: 500, integer: true, means: 'Voltage on a driven bit line.' },
   settlingNanoseconds: { minimum: 0, maximum: 1e9, integer: true, means: 'Settling time of lines, before conversions and around a pulse.' },
   conversionNanoseconds: { minimum: 1, maximum: 1e9, integer: true, means: 'Duration of one conversion.' },

@@ -64,6 +64,7 @@ const labHalf: Profile = {
   converterBits: 14,
   multiplyFullScaleMicrosiemens: 2500,
   cellFullScaleMicrosiemens: 102.4,
+  ivNonlinearityMillivolts: 0,
   readVoltageMillivolts: 100,
   settlingNanoseconds: 2000,
   conversionNanoseconds: 20_000,
@@ -144,8 +145,7 @@ function checkChoice(field: keyof ProfileChoices, value: unknown): unknown {
 function checkField(field: string, value: unknown): unknown {
   if (Object.hasOwn(profileChoices, field)) return checkChoice(field as keyof ProfileChoices, value);
   if (!Object.hasOwn(profileFields, field)) {
-    const known = Object.keys({ ...profileFields, ...profileChoices }).join(', ');
-    throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile; fields are ${known}`, { field });
+    throw new MacroError('BAD_PROFILE', `"${field}" is not a field of a profile`, { field });
   }
   const { minimum, maximum, integer }: ProfileField = profileFields[field as ProfileFieldName];
   const isNumber = typeof value === 'number' && value >= minimum && value <= maximum && (integer !== true || Number.isInteger(value));

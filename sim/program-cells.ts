@@ -2,7 +2,7 @@ import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import { cellOutcomes, type MethodRequests, type Staircase } from '../proto/message.js';
 import { cellCount, cellState } from './chip.js';
 import { stairOf, staircaseProblem } from './envelope.js';
-import { resetCount } from './pulse-methods.js';
+import { resetCount, sourceLinesOf } from './pulse-methods.js';
 import { type Bench, missingObject, outOfRange, Refusal, type Task } from './task.js';
 
 type ProgramRequest = MethodRequests['programCells'];
@@ -31,14 +31,22 @@ class ProgramRun {
     this.view = new DataView(windows.buffer, windows.byteOffset, windows.byteLength);
   }
 
+  isSelected(cell: number): boolean {
+    const { lowest, highest } = this.windowOf(cell);
+    return lowest <= highest;
+  }
+
+  private windowOf(cell: number): Window {
+    return { lowest: this.view.getUint16(cell * windowBytes, true), highest: this.view.getUint16(cell * windowBytes + 2, true) };
+  }
+
   /** @returns whether any cell of the bit line was selected */
   visit(bitLine: number): boolean {
     let isBusy = false;
     for (let cell = bitLine * sourceLineCount; cell < (bitLine + 1) * sourceLineCount; cell += 1) {
-      const window = { lowest: this.view.getUint16(cell * windowBytes, true), highest: this.view.getUint16(cell * windowBytes + 2, true) };
-      if (window.lowest > window.highest) continue;
+      if (!this.isSelected(cell)) continue;
       isBusy = true;
-      const reached = this.bench.chip.states[cell] === cellState.pristine ? unformed : this.program(cell, window);
+      const reached = this.bench.chip.states[cell] === cellState.pristine ? unformed : this.program(cell, this.windowOf(cell));
       this.outcomes[cell] = reached;
       if (reached === inside) this.insideCells += 1;
       else if (reached !== unformed) this.stubbornCells += 1;
@@ -101,8 +109,9 @@ export function* programCells(bench: Bench, request: ProgramRequest): Task<'prog
   if (problem !== undefined) return problem;
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
-  macro.beginPulses();
   const run = new ProgramRun(bench, request, windows);
+  yield* macro.preparing(sourceLinesOf((cell) => run.isSelected(cell)));
+  macro.beginPulses();
   for (let line = 0; line < bitLineCount; line += 1) {
     const isBusy = run.visit(line);
     const pulses = run.resetPulses + run.setPulses;

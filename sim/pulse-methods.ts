@@ -29,6 +29,12 @@ const wornOut = (cell: number, count: number, limit: number) => new Refusal('PUL
 /** RESET pulses that a cell has had. */
 export const resetCount = ({ chip }: Bench, cell: number) => chip.pulseCounts[cell] - chip.formingCounts[cell] - chip.setCounts[cell];
 
+/** Source lines on which some cell passes. */
+export function sourceLinesOf(passes: (cell: number) => boolean): number[] {
+  const bitLines = Array.from({ length: bitLineCount }, (_, bitLine) => bitLine * sourceLineCount);
+  return Array.from({ length: sourceLineCount }, (_, line) => line).filter((line) => bitLines.some((first) => passes(first + line)));
+}
+
 /** One pulse on every selected cell, bit line by bit line, a few lines a step. What was done is saved when the request ends, however it ends. */
 function* pulseEach(bench: Bench, cells: Uint8Array, pulse: Pulse, strike: (cell: number) => void) {
   const { chip, macro } = bench;
@@ -153,6 +159,7 @@ export function* formCells(bench: Bench, request: FormRequest): Task<'formCells'
   const steps = Math.floor((lastMillivolts - first.amplitudeMillivolts) / stepMillivolts) + 1;
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
+  yield* macro.preparing(sourceLinesOf((cell) => isSelected(cells, cell)));
   macro.beginPulses();
   const run = new FormingRun(bench, request, cells);
   for (let step = 0; step < steps && !run.isDone; step += 1) {

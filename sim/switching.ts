@@ -1,5 +1,5 @@
 import type { Pulse } from '../proto/message.js';
-import { type Chance, noiseStream, skewed } from './chance.js';
+import { type Chance, largestDeviate, noiseStream, skewed } from './chance.js';
 import { faultOf } from './forming.js';
 import type { Profile } from './profile.js';
 
@@ -11,6 +11,14 @@ export interface SwitchedCell {
   readonly pulses: number;
   /** SET and RESET pulses among them. */
   readonly cycles: number;
+}
+
+/** Whole millivolts below which no SET, or no RESET, moves any cell: neither its threshold nor its jitter deviates further. */
+export function switchingFromMillivolts(kind: 'set' | 'reset', profile: Profile): number {
+  const [mean, sd] = kind === 'set'
+    ? [profile.setThresholdMillivolts, profile.setThresholdSdMillivolts]
+    : [profile.resetThresholdMillivolts, profile.resetThresholdSdMillivolts];
+  return Math.max(0, Math.floor(mean - largestDeviate * (sd + profile.switchingJitterMillivolts)));
 }
 
 /**

@@ -24,8 +24,11 @@ export interface Bench {
 
 type ProgressBody = Omit<Progress, 'requestId'>;
 
-/** A method at work: it yields what it has to tell between two steps, and returns its answer. A step is short, so that ESTOP gets in. */
-export type Task<Name extends MethodName = MethodName> = Generator<ProgressBody, MethodResults[Name] | Refusal, void>;
+/**
+ * A method at work: it yields what it has to tell between two steps, which may be nothing, and returns its answer. A step is short, so that the line has its
+ * turn and ESTOP gets in.
+ */
+export type Task<Name extends MethodName = MethodName> = Generator<ProgressBody | undefined, MethodResults[Name] | Refusal, void>;
 
 export const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 export const outOfRange = (field: string, value: unknown, minimum: number, maximum: number) =>

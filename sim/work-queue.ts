@@ -171,7 +171,7 @@ export class WorkQueue {
       const { done, value } = entry.task.next();
       // What changes nothing drives the array all the same: that is noted once, when it has ended.
       if (done === true || isEffectful(entry)) this.bench.note();
-      if (done !== true) return () => this.events.progress(entry, value);
+      if (done !== true) return () => value && this.events.progress(entry, value);
       return () => {
         this.remove(entry);
         if (value instanceof Refusal) this.events.failed(entry, value.code, value.detail, 'not-applied');

@@ -3,10 +3,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { filesOfBundle } from '../server/network/bundle.js';
 import { main } from '../server/cli/main.js';
 import { readNpyArray } from '../server/network/npy.js';
+import { placeNetwork } from '../server/network/placement.js';
+import { fingerprintOf } from '../server/network/snapshot.js';
 import { bufferConsole } from './console.js';
+import { filmedDigits } from './digits.js';
 import { call, serviceBench } from './service-bench.js';
+import { smallBundle } from './small-bundle.js';
 import { TcpBoard } from './tcp-board.js';
 
 async function bench(t: Parameters<typeof serviceBench>[0], state: 'formed' | 'pristine') {
@@ -16,6 +21,7 @@ async function bench(t: Parameters<typeof serviceBench>[0], state: 'formed' | 'p
 }
 
 const post = (body: object): RequestInit => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+const geometry = { bitLines: 512, sourceLines: 512 };
 const region = { firstBitLine: 0, bitLines: 10, firstSourceLine: 0, sourceLines: 10 };
 
 t.test('a dry run answers with the plan; a job with its rows, its objects, and its wear by user', async (t) => {
@@ -73,6 +79,36 @@ t.test('a snapshot that was uploaded is known by the digest of its codes', async
   const answer = await call(b, '/v1/snapshots', { method: 'POST', headers: { 'content-type': 'application/octet-stream' }, body: npy });
   t.equal(answer.status, 201);
   t.equal(answer.body.id, body.summary.objects.snapshot);
+});
+
+t.test('a redraw predicts the accuracy before and after, and marks the bundles of that map stale', async (t) => {
+  const b = await bench(t, 'formed');
+  const read = await call(b, '/v1/reads', post({ wait: 30 }));
+  const { snapshot, codes: npy } = read.body.summary.objects;
+  const codes = readNpyArray(new Uint8Array(await (await fetch(`${b.service.url}/v1/jobs/${read.body.job.id}/objects/codes`)).arrayBuffer()), npy, 'u2').data;
+  const { network, layers } = smallBundle();
+  const chip = {
+    format: 'prime-chip/1' as const, chipId: b.board.chip.chipId, fingerprint: fingerprintOf(codes, geometry), snapshotDigest: snapshot,
+    weightScale: network.weightScale, placements: placeNetwork(network, { geometry }),
+  };
+  const upload = (keep: (weight: number, kept: number) => number) => b.client.uploadModel(
+    filesOfBundle({ network, chip, layers: layers.map(({ name, mask }) => ({ name, mask: mask.map((kept, weight) => keep(weight, kept)) })) }));
+  const [sparse, model] = [await upload((_, kept) => kept), await upload((weight, kept) => (weight % 100 === 0 ? 1 : kept))];
+  const dataset = await b.client.uploadDataset(filmedDigits(3));
+  t.match((await call(b, '/v1/datasets')).body, { datasets: [{ id: dataset, recordings: 3, labelled: 3 }] });
+  t.equal((await call(b, '/v1/mask-applications', post({ model: sparse, wait: 60 }))).body.summary.staleSnapshot, null);
+  const refused = await call(b, '/v1/mask-applications', post({ model, wait: 60 }));
+  t.match(refused.body, { code: 'MASK_REGROWS', detail: /pairs that the mask keeps were RESET before/ });
+  const unknown = await call(b, '/v1/mask-applications', post({ model, regrow: 'redraw', dataset: 'f'.repeat(64) }));
+  t.match(unknown.body, { code: 'DATASET_UNKNOWN', field: 'dataset' });
+  const { body: { summary, job } } = await call(b, '/v1/mask-applications', post({ model, regrow: 'redraw', dataset, wait: 60 }));
+  t.match(summary, { staleSnapshot: snapshot, predictedBefore: { recordings: 3 }, predictedAfter: { recordings: 3 } });
+  t.same(new Set(summary.staleModels), new Set([sparse, model]));
+  t.match((await call(b, `/v1/models/${sparse}`)).body.stale, { job: job.id, changedPairs: summary.regrownPairs });
+  t.equal((await call(b, `/v1/models/${b.model}`)).body.stale, null, 'a bundle with weights of its own hangs on no chip');
+  const inference = await b.client.submitInference(model, filmedDigits(1), {});
+  const ended = await b.client.ended(inference.id);
+  t.match(ended.summary.warnings[0], new RegExp(`^the bundle is stale: job ${job.id}`));
 });
 
 async function prime(...argv: string[]) {

@@ -1,9 +1,10 @@
 // The operations on an array, on a real driver, line and board: what each does to cells, that a dry run says it before, and that nothing is pulsed twice.
 import t, { type Test } from 'tap';
-import { type Device, openDevice, parseAddress, type Region } from '../driver/index.js';
+import { type Device, openDevice, parseAddress, type Region, wholeArray } from '../driver/index.js';
 import { hasCell } from '../server/array/cell-bitmap.js';
 import { type Bundle, bundleFromFiles, filesOfBundle } from '../server/network/bundle.js';
 import { readNpyArray } from '../server/network/npy.js';
+import { predictAccuracy } from '../server/network/prediction.js';
 import { placeNetwork } from '../server/network/placement.js';
 import { fingerprintOf, prunedCells, snapshotDigest } from '../server/network/snapshot.js';
 import { systemClock } from '../server/system-clock.js';
@@ -11,6 +12,7 @@ import { Chip } from '../sim/chip.js';
 import { firmwares } from '../sim/firmware.js';
 import { profileNamed } from '../sim/profile.js';
 import { ArrayBench, countsOf, throwAwayDatabase } from './rig/array.js';
+import { filmedDigits } from './digits.js';
 import { smallBundle } from './small-bundle.js';
 import { countingPrng, TcpBoard } from './tcp-board.js';
 
@@ -152,7 +154,8 @@ t.test('cells that no RESET moves are reported, and not worn by the next applica
 
 /** A chip with a mask on it, and a bundle that keeps one percent of the pairs that the mask pruned. */
 async function regrowing(t: Test) {
-  const bench = await on(t, TcpBoard.start('lab', 2, { stuckOnFraction: 0 }));
+  const still = { stuckOnFraction: 0, driftMeanFractionPerDecade: 0, driftSdFractionPerDecade: 0 };
+  const bench = await on(t, TcpBoard.start('lab-quiet', 2, still));
   const { board, device, array } = bench;
   const before = board.chip.codes.slice();
   const first = madeOn(board);
@@ -170,12 +173,20 @@ t.test('a mask that keeps pairs which were RESET is refused with their count, an
   await t.rejects(array.run(device, 'apply-mask', { model }), { code: 'MASK_REGROWS', message });
   t.equal(board.chip.pulses, pulses);
   array.snapshots.set(bundle.chip?.snapshotDigest ?? '', before);
-  const { summary, rows } = await array.run(device, 'apply-mask', { model, regrow: 'redraw' });
+  array.datasets.set('digits', filmedDigits(6));
+  const { summary, rows } = await array.run(device, 'apply-mask', { model, regrow: 'redraw', dataset: 'digits' });
+  const isPruned = prunedBy(bundle);
+  const { codes: read } = await device.readCells(wholeArray, 4);
+  const recorded = before.map((code, cell) => (isPruned(cell) ? read[cell] : code));
+  const predicted = await predictAccuracy(await device.whenReady(5000), bundle, recorded, filmedDigits(6), 'number');
   t.match(summary, { pulses: { set: lost.length, reset: 0 }, regrownPairs: plan.figures['regrowingPairs'], staleSnapshot: bundle.chip?.snapshotDigest });
   t.same(new Set(summary.staleModels), new Set(array.bundles.keys()), 'every bundle on that snapshot is stale');
   const { set } = countsOf(board.chip);
   t.ok(isSame(cells.filter((cell) => set[cell] > 0), lost), 'cells that never formed are not SET');
   t.equal(rows.length, summary.regrownPairs);
+  t.match(array.stale.get(bundle.chip?.snapshotDigest ?? ''), { job: 'job-3', changedPairs: summary.regrownPairs });
+  t.same(summary.predictedBefore, predicted, 'of what was recorded of the kept cells');
+  t.match(summary.predictedAfter, { recordings: 6, accuracy: Number, meanTimesteps: Number });
   const [row] = rows as { oldMicrosiemens: number; newMicrosiemens: number }[];
   t.ok(Math.abs(row.oldMicrosiemens) < 40 && Math.abs(row.newMicrosiemens) < 40 && row.oldMicrosiemens !== row.newMicrosiemens);
   t.equal((await array.run(device, 'apply-mask', { model })).summary.regrownPairs, 0, 'now they are as the mask wants them');
@@ -187,12 +198,14 @@ t.test('regrow "program" brings pairs back to about what the snapshot recorded',
   array.snapshots.set(bundle.chip?.snapshotDigest ?? '', before);
   const plan = await array.plan(device, 'apply-mask', { model, regrow: 'program' });
   t.strictSame(plan.brokenLimits, []);
-  const { summary } = await array.run(device, 'apply-mask', { model, regrow: 'program', toleranceFraction: 0.1 });
+  const { summary, rows } = await array.run(device, 'apply-mask', { model, regrow: 'program', toleranceFraction: 0.1 });
   const counts = countsOf(board.chip);
   const set = cells.filter((cell) => counts.set[cell] > 0);
   t.ok(set.length > 0 && summary.pulses.set >= set.length && summary.pulses.set <= plan.mostPulses.set);
   const near = set.filter((cell) => Math.abs(board.chip.codes[cell] / before[cell] - 1) < 0.15);
   t.ok(near.length >= 0.9 * set.length, `${near.length} of ${set.length} cells are where they were`);
+  const missed = (rows as { isRestored: boolean }[]).filter(({ isRestored }) => !isRestored).length;
+  t.equal(array.stale.get(bundle.chip?.snapshotDigest ?? '')?.changedPairs ?? 0, missed, 'only what could not be restored makes the map stale');
 });
 
 t.test('cells are programmed to a target, by region or one by one', async (t) => {

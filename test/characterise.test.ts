@@ -1,7 +1,7 @@
 // Curves and calibrations, on a real driver, line and board: that they find what the simulated chip and its converters were given.
 import t, { type Test } from 'tap';
 import { openDevice, parseAddress } from '../driver/index.js';
-import type { ChannelCalibration } from '../server/array/calibrate.js';
+import type { ChannelCalibration } from '../server/calibration/channel.js';
 import { systemClock } from '../server/system-clock.js';
 import { Converters } from '../sim/converters.js';
 import { ArrayBench, throwAwayDatabase } from './rig/array.js';

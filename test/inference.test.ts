@@ -7,7 +7,7 @@ import { WearMeter } from '../server/array/wear-meter.js';
 import { BundleApplier } from '../server/inference/apply.js';
 import { HostGate } from '../server/inference/gate.js';
 import { type InferenceParameters, inferenceJob } from '../server/inference/job.js';
-import { packRecordings } from '../server/inference/recording-pack.js';
+import { packRecordings } from '../server/dataset/recording-pack.js';
 import { type InferenceRow, summarise } from '../server/inference/result.js';
 import type { JobContext } from '../server/job/scheduler.js';
 import { type Bundle, bundleFromFiles, filesOfBundle } from '../server/network/bundle.js';
@@ -147,6 +147,7 @@ async function runJob(
     connectTimeoutMilliseconds: 5000,
     meter: new WearMeter(new WearLedger(throwAwayDatabase(t))),
     snapshot: () => undefined,
+    staleness: () => null,
     model: () => bundle,
     object: () => pack,
     rows: () => done,

@@ -1,17 +1,12 @@
 // The board's own loops of pulses: what each does to the cells, what it counts, what it refuses, and where it can be ended.
 import fc from 'fast-check';
 import t from 'tap';
-import { maximumBulkBytes } from '../firmware-protocol/limits.js';
-import { cellOutcomes, type CellProgress, type MethodName, type MethodRequests, type MethodResults, type Request } from '../proto/message.js';
-import { BulkStore } from '../sim/bulk-store.js';
+import { cellOutcomes } from '../proto/message.js';
 import { Chance } from '../sim/chance.js';
-import { cellState, Chip } from '../sim/chip.js';
+import { cellState } from '../sim/chip.js';
 import { FormingLaw } from '../sim/forming.js';
-import { Macro } from '../sim/macro.js';
-import { taskOf } from '../sim/methods.js';
-import { overrideProfile, profileNamed } from '../sim/profile.js';
-import { type Bench, Refusal } from '../sim/task.js';
-import { sha256 } from './rig/bench.js';
+import { Refusal } from '../sim/task.js';
+import { done, put, rigOf, run } from './rig/board-task.js';
 
 const cells = 512 * 512;
 const outcomeOf = (name: (typeof cellOutcomes)[number]) => cellOutcomes.indexOf(name);
@@ -21,40 +16,6 @@ const bitmapOf = (chosen: Iterable<number>) => {
   return bits;
 };
 const count = (values: Iterable<number>, wanted: number) => [...values].filter((value) => value === wanted).length;
-
-interface Rig extends Bench { saves: number }
-
-function rigOf(state: 'formed' | 'pristine', overrides: object = {}, name = 'lab-full', seed = 1): Rig {
-  const profile = overrideProfile(profileNamed(name), overrides);
-  const chip = state === 'formed' ? Chip.formed(profile, seed) : Chip.pristine(profile, seed);
-  const bulk = new BulkStore(maximumBulkBytes, sha256);
-  const persist = () => { rig.saves += 1; };
-  const arrayState = () => sha256(chip.stateBytes());
-  const rig: Rig = { chip, macro: new Macro(chip), bulk, programs: new Map(), arrayState, note: () => undefined, persist, saves: 0 };
-  return rig;
-}
-
-const put = ({ bulk }: Bench, bytes: Uint8Array) => bulk.put(bytes) ?? new Uint8Array();
-
-interface Ended<Name extends MethodName> { readonly result: MethodResults[Name] | Refusal; readonly progress: CellProgress[] }
-
-/** Runs a method to its end, or so many steps far. */
-function run<Name extends MethodName>(rig: Bench, method: Name, body: MethodRequests[Name], steps = Number.POSITIVE_INFINITY): Ended<Name> {
-  const request = { requestId: new Uint8Array(16), deadlineMicroseconds: 0, leaseEpoch: 0, [method]: body } as Request;
-  const task = taskOf(rig, request, method);
-  const progress: CellProgress[] = [];
-  for (let step = 0; step < steps; step += 1) {
-    const { done, value } = task.next();
-    if (done === true) return { result: value as MethodResults[Name] | Refusal, progress };
-    if (value.cells) progress.push(value.cells);
-  }
-  return { result: new Refusal('CANCELLED', 'ended at a safe point'), progress };
-}
-
-function done<Name extends MethodName>(ended: Ended<Name>): MethodResults[Name] {
-  if (ended.result instanceof Refusal) throw new Error(`${ended.result.code}: ${ended.result.detail}`);
-  return ended.result;
-}
 
 const first = (amplitudeMillivolts: number) => ({ amplitudeMillivolts, widthNanoseconds: 1000, complianceMicroamperes: 50 });
 const forming = { first: first(2900), stepMillivolts: 5, lastMillivolts: 3900 };
@@ -191,9 +152,19 @@ const around = (limit: number) => fc.oneof({ weight: 4, arbitrary: fc.integer({ 
 const whole = fc.oneof(around(2500), around(4000));
 const pulseOf = fc.record({ amplitudeMillivolts: whole, widthNanoseconds: around(1_000_000), complianceMicroamperes: around(200) });
 const stairs = fc.record({ first: pulseOf, stepMillivolts: whole, lastMillivolts: whole });
+type Stairs = typeof stairs extends fc.Arbitrary<infer Value> ? Value : never;
 const chosen = fc.array(fc.integer({ min: 0, max: 2047 }), { maxLength: 20 });
 
-const asked = fc.tuple(fc.constantFrom('formCells', 'setCells', 'resetCells', 'programCells'), chosen, stairs, stairs);
+const asked = fc.tuple(fc.constantFrom('formCells', 'setCells', 'resetCells', 'programCells', 'sweepCell'), chosen, stairs, stairs);
+
+/** A sweep of one cell of a choice: a staircase is a branch, and of what its steps count as it may lie. */
+function sweepOf([cell = 0, kinds = 0, counted = 0]: number[], a: Stairs, b: Stairs) {
+  const branchOf = ({ lastMillivolts, first: { complianceMicroamperes } }: Stairs) =>
+    ({ lastMillivolts, complianceMicroamperes, countedFromMillivolts: counted % 3 === 0 ? 0 : counted });
+  const branches = [{ forming: branchOf(a) }, { set: branchOf(a) }, { reset: branchOf(b) }, { set: branchOf(a), reset: branchOf(b) }][kinds % 4];
+  const dwellNanoseconds = a.first.widthNanoseconds;
+  return { bitLine: cell >> 9, sourceLine: cell & 511, ...branches, stepMillivolts: a.stepMillivolts, dwellNanoseconds, cycles: 1 + (counted % 2) };
+}
 
 t.test('no request gets a pulse past the envelope', async (t) => {
   const limits = { formingPulsesPerCellMaximum: 30, setPulsesPerCellMaximum: 3, resetPulsesPerCellMaximum: 4 };
@@ -217,6 +188,7 @@ t.test('no request gets a pulse past the envelope', async (t) => {
         if (method === 'formCells') run(rig, method, { ...formRequest(cellsSha256, 20), staircase: a });
         if (method === 'setCells') run(rig, method, { cellsSha256, pulse: a.first });
         if (method === 'resetCells') run(rig, method, { cellsSha256, ...a.first });
+        if (method === 'sweepCell') run(rig, method, sweepOf(selected, a, b));
         if (method !== 'programCells') continue;
         const windowsSha256 = put(rig, windowsOf(new Map(selected.map((cell) => [cell, 4 + (cell % 12)])), 0.1));
         run(rig, method, { windowsSha256, reset: a, set: b, pulsesPerCell: 8, averages: 1 });
@@ -231,4 +203,18 @@ t.test('no request gets a pulse past the envelope', async (t) => {
     { numRuns: 60, seed: 4 },
   );
   t.ok(pulses > 100, `${pulses} pulses were inside`);
+});
+
+t.test('where lines resist, what that makes of a source line is worked out one line a step: the board answers between them', async (t) => {
+  const region = { firstBitLine: 3, bitLines: 1, firstSourceLine: 5, sourceLines: 6 };
+  const stepsOf = (lineResistanceOhmsPerCell: number) => {
+    const rig = rigOf('formed', { lineResistanceOhmsPerCell });
+    const targets = new Map([[3 * 512 + 40, 9], [3 * 512 + 41, 9]]);
+    return [
+      run(rig, 'readCells', { region, averages: 1 }), run(rig, 'readCells', { region, averages: 1 }),
+      run(rig, 'programCells', { windowsSha256: put(rig, windowsOf(targets, 0.5)), reset, set, pulsesPerCell: 1, averages: 1 }),
+    ].map(({ steps }) => steps);
+  };
+  const [none, known, program] = stepsOf(0);
+  t.strictSame(stepsOf(1), [none + 6, known, program + 2]);
 });

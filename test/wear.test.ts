@@ -1,7 +1,9 @@
 // Wear: the ledger says what the board has counted, whose pulses they were, and outlasts the service; and nothing gets a pulse past the envelope.
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { bitmapOf, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope } from '../driver/index.js';
+import {
+  bitmapOf, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope, type SweepRequest,
+} from '../driver/index.js';
 import { MacroError } from '../proto/error.js';
 import { CellWindows } from '../server/array/cell-windows.js';
 import { MeteredArray } from '../server/array/metered-array.js';
@@ -96,6 +98,8 @@ const number = (limit: number) => fc.oneof(
 );
 const pulse: fc.Arbitrary<Pulse> = fc.record({ amplitudeMillivolts: number(2500), widthNanoseconds: number(1_000_000), complianceMicroamperes: number(200) });
 const staircase = fc.record({ first: pulse, stepMillivolts: number(100), lastMillivolts: number(4000) });
+const branch = fc.record({ lastMillivolts: number(2500), complianceMicroamperes: number(200), countedFromMillivolts: number(400) });
+const forming = fc.record({ lastMillivolts: number(4500), complianceMicroamperes: number(200), countedFromMillivolts: number(2400) });
 const wish = fc.oneof(
   fc.record({ verb: fc.constant('reset' as const), pulse }),
   fc.record({ verb: fc.constant('set' as const), pulse }),
@@ -103,6 +107,11 @@ const wish = fc.oneof(
   fc.record({
     verb: fc.constant('program' as const), reset: fc.option(staircase, { nil: undefined }), set: fc.option(staircase, { nil: undefined }),
     pulsesPerCell: number(20), lowest: fc.integer({ min: 0, max: 6000 }),
+  }),
+  fc.record({
+    verb: fc.constant('sweep' as const), stepMillivolts: number(600), dwellNanoseconds: number(1_000_000),
+    branches: fc.oneof(fc.record({ set: branch }), fc.record({ reset: branch }), fc.record({ set: branch, reset: branch }), fc.record({ forming })),
+    cycles: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 3 }) }, fc.constantFrom(0, 101, 1.5)),
   }),
 );
 type Wish = typeof wish extends fc.Arbitrary<infer Value> ? Value : never;
@@ -140,6 +149,9 @@ const withoutUndefined = <Value extends object>(value: Value) => Object.fromEntr
 const resetOf = ({ amplitudeMillivolts, widthNanoseconds }: { amplitudeMillivolts: number; widthNanoseconds: number }) =>
   ({ amplitudeMillivolts, widthNanoseconds });
 
+/** Of one of the cells. */
+const sweepOf = ({ verb: _, branches, ...asked }: Extract<Wish, { verb: 'sweep' }>): SweepRequest => ({ bitLine: 3, sourceLine: 10, ...branches, ...asked });
+
 /** Asks the driver itself, past the ledger. */
 function askDevice(device: Device, asked: Wish): Promise<unknown> {
   if (asked.verb === 'reset') return device.resetCells(cells, resetOf(asked.pulse));
@@ -147,6 +159,7 @@ function askDevice(device: Device, asked: Wish): Promise<unknown> {
   if (asked.verb === 'form') {
     return device.formCells(cells, { staircase: asked.staircase, targetCells: asked.targetCells, formedCode: 1000, overFormedCode: 12_500 });
   }
+  if (asked.verb === 'sweep') return device.sweepCell(sweepOf(asked));
   const { reset, set, pulsesPerCell, lowest } = asked;
   return device.programCells(windowsFrom(lowest).bytes, withoutUndefined({ reset, set, pulsesPerCell, averages: 1 }) as never);
 }
@@ -157,6 +170,7 @@ function askArray(array: MeteredArray, asked: Wish): Promise<unknown> {
   if (asked.verb === 'form') {
     return array.form(cells, { staircase: asked.staircase, targetCells: asked.targetCells, formedCode: 1000, overFormedCode: 12_500 });
   }
+  if (asked.verb === 'sweep') return array.sweep(sweepOf(asked));
   const { reset, set, pulsesPerCell, lowest } = asked;
   return array.program(windowsFrom(lowest), withoutUndefined({ reset, set, pulsesPerCell, averages: 1 }) as never);
 }

@@ -1,30 +1,44 @@
 import Type, { type Static } from 'typebox';
 import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
+import { wholeArray } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
+import { type Split, splits } from '../dataset/frames.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
 import type { Bundle, ChipRecord } from '../network/bundle.js';
 import { strict, textUpTo } from '../network/network.js';
 import { writeNpy } from '../network/npy.js';
-import { countCells } from './cell-bitmap.js';
-import { MaskApplication, type MaskChoice, regrowChoices, usualMaskChoice } from './mask-application.js';
+import { predictAccuracy } from '../network/prediction.js';
+import type { Staleness } from '../store/stale-snapshots.js';
+import type { CalibrationSources } from './calibrate.js';
+import { countCells, hasCell } from './cell-bitmap.js';
+import { MaskApplication, type MaskChoice, type MaskResult, regrowChoices, usualMaskChoice } from './mask-application.js';
 import type { MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';
 import { outcomeCounts } from './outcomes.js';
 import { averages, microsiemens, pulsesPerCell, pulsingFields } from './parameters.js';
 import { planOf } from './plan.js';
 import { mostPulses } from './planned-pulses.js';
+import { repeatCalibration } from './recalibration.js';
 
 const applyMaskSchema = strict({
   model: textUpTo(128),
   residualLimitMicrosiemens: Type.Optional(microsiemens),
   pulsesPerCell: Type.Optional(pulsesPerCell),
   averages: Type.Optional(averages),
+  dataset: Type.Optional(textUpTo(64)),
+  split: Type.Optional(Type.Union(splits.map((split) => Type.Literal(split)))),
   regrow: Type.Optional(Type.Union(regrowChoices.map((choice) => Type.Literal(choice)))),
   toleranceFraction: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'above 0 to 1' })),
+  calibrate: Type.Optional(Type.Boolean({ description: 'false: the calibration of the chip is not repeated behind the mask' })),
   ...pulsingFields,
 });
 
 interface ApplyMaskParameters extends MaskChoice {
   readonly model: string;
+  /** Labelled recordings on which the accuracy is predicted. */
+  readonly dataset?: string;
+  readonly split?: Split;
+  readonly calibrate?: boolean;
   readonly maximumPulses?: number;
   readonly user?: string;
 }
@@ -37,6 +51,12 @@ export interface MaskSources {
   models(): readonly string[];
   /** Codes of a map of the whole array by its digest; undefined where the service does not hold it. */
   snapshot(digest: string): Uint16Array | undefined;
+  /** @throws MacroError DATASET_UNKNOWN */
+  dataset(id: string): readonly SentRecording[];
+  /** A map that bundles were made on is no longer true of its chip. */
+  markStale(digest: string, staleness: Staleness): void;
+  /** Date and time, as ISO 8601 says it. */
+  now(): string;
 }
 
 /** @throws MacroError BAD_BUNDLE where the bundle was made on no chip */
@@ -46,11 +66,24 @@ export function chipOf({ chip }: Bundle): ChipRecord {
 }
 
 /** The job kind `apply-mask`: the array holds what a mask keeps, and no more. */
-export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskParameters> {
+export function applyMaskOperation(sources: MaskSources & CalibrationSources): Operation<ApplyMaskParameters> {
   const look = (array: MeteredArray, parameters: ApplyMaskParameters) => {
     const bundle = sources.model(parameters.model);
     const chip = chipOf(bundle);
     return MaskApplication.look(array, bundle, chip, parameters, sources.snapshot(chip.snapshotDigest));
+  };
+  /** Before: what was recorded of the cells that the mask keeps. After: what they conduct now. */
+  const predict = async (array: MeteredArray, { inspection: { pruned } }: MaskResult, parameters: ApplyMaskParameters) => {
+    const { model, dataset, split = 'number', averages: reads } = parameters;
+    if (dataset === undefined) return {};
+    const bundle = sources.model(model);
+    const recordings = sources.dataset(dataset);
+    const { codes } = await array.read(wholeArray, reads);
+    const recorded = sources.snapshot(chipOf(bundle).snapshotDigest);
+    const before = recorded?.map((code, cell) => (hasCell(pruned, cell) ? codes[cell] : code));
+    const predicted = (map: Uint16Array | undefined) =>
+      (map === undefined ? null : predictAccuracy(array.identity, bundle, map, recordings, split, array.signal));
+    return { predictedBefore: await predicted(before), predictedAfter: await predicted(codes) };
   };
   const bundlesOn = (digest: string) => sources.models().filter((id) => sources.model(id).chip?.snapshotDigest === digest);
   return {
@@ -59,6 +92,7 @@ export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskPar
     parametersOf(given) {
       const parameters = { ...usualMaskChoice, ...(given as Static<typeof applyMaskSchema>) };
       chipOf(sources.model(parameters.model));
+      if (parameters.dataset !== undefined) sources.dataset(parameters.dataset);
       return parameters;
     },
     async plan(array, parameters) {
@@ -77,12 +111,17 @@ export function applyMaskOperation(sources: MaskSources): Operation<ApplyMaskPar
       for (const pair of result.changedPairs) job.row(pair);
       job.keep('outcomes', writeNpy(result.outcomes, [bitLineCount, sourceLineCount]));
       const { snapshotDigest } = chipOf(sources.model(parameters.model));
-      const isStale = result.changedPairs.length > 0;
+      const redrawn = result.changedPairs.filter(({ isRestored }) => !isRestored);
+      const isStale = redrawn.length > 0;
+      if (isStale) sources.markStale(snapshotDigest, { job: job.id, since: sources.now(), changedPairs: redrawn.length });
+      const isPulsed = result.pulses.set + result.pulses.reset > 0;
+      const calibration = isPulsed && parameters.calibrate !== false ? await repeatCalibration(array, job, sources) : null;
       return {
         chipId: array.identity.chipId, model: parameters.model, prunedCells: countCells(pruned), conductingCells: countCells(conducting),
         outcomes: outcomeCounts(result.outcomes), stubbornCells: result.stubbornCells, pulses: result.pulses, mostPulses: most,
         regrownPairs: result.changedPairs.length, staleSnapshot: isStale ? snapshotDigest : null, staleModels: isStale ? bundlesOn(snapshotDigest) : [],
-        operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6,
+        operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6, calibration,
+        ...(await predict(array, result, parameters)),
       };
     },
   };

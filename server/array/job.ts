@@ -4,9 +4,10 @@ import { whenReady } from '../job/ready.js';
 import type { Job } from '../job/state.js';
 import type { PulseOwner } from '../store/wear-ledger.js';
 import { applyMaskOperation, type MaskSources } from './apply-mask.js';
-import { calibrateOperation } from './calibrate.js';
+import { type CalibrationSources, calibrateOperation } from './calibrate.js';
 import { characteriseOperation } from './characterise.js';
 import { formOperation } from './form.js';
+import { ivSweepOperation } from './iv-sweep.js';
 import { MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';
 import type { Plan } from './plan.js';
@@ -18,7 +19,7 @@ import { snapshotOperation, type SnapshotSources } from './snapshot.js';
 import type { WearMeter } from './wear-meter.js';
 
 /** Where jobs on an array find what they need beside their device. */
-export interface ArraySources extends MaskSources, SnapshotSources {
+export interface ArraySources extends MaskSources, SnapshotSources, CalibrationSources {
   readonly connectTimeoutMilliseconds: number;
   readonly meter: WearMeter;
   /** Keeps bytes for good. @returns their digest */
@@ -28,10 +29,10 @@ export interface ArraySources extends MaskSources, SnapshotSources {
 }
 
 /** Every operation on an array; what each takes is its own business. */
-export function arrayOperations(sources: MaskSources & SnapshotSources): readonly Operation<unknown>[] {
+export function arrayOperations(sources: MaskSources & SnapshotSources & CalibrationSources): readonly Operation<unknown>[] {
   const all = [
-    formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation,
-    snapshotOperation(sources), retentionOperation,
+    formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation(sources),
+    snapshotOperation(sources), retentionOperation, ivSweepOperation,
   ];
   return all as unknown as readonly Operation<unknown>[];
 }

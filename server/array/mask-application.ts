@@ -38,6 +38,8 @@ export interface ChangedPair {
   /** Differential, as the snapshot recorded it; null where the service does not hold the snapshot. */
   readonly oldMicrosiemens: number | null;
   readonly newMicrosiemens: number;
+  /** Whether it was programmed back to what was recorded, within the tolerance. */
+  readonly isRestored: boolean;
 }
 
 export interface MaskResult {
@@ -172,6 +174,7 @@ export class MaskApplication {
       layer: pair.layer, weight: pair.weight,
       oldMicrosiemens: recorded === undefined ? null : microsiemens(recorded[pair.plus] - recorded[pair.minus]),
       newMicrosiemens: microsiemens(codeNow(pair, pair.plus) - codeNow(pair, pair.minus)),
+      isRestored: this.choice.regrow === 'program' && pair.cells.every((cell) => this.#outcomes[cell] === inside),
     }));
   }
 

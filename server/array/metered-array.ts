@@ -1,14 +1,14 @@
 import {
   type CellProgress, type Device, type Envelope, type FormRequest, type FormResult, type HelloAck, type ProgramCellsRequest, type ProgramResult,
-  type Pulse, type Region,
-  type ResetCellsResult, type ResetPulse, type SetResult, stairCount, strictestEnvelope, type WearCounts, wholeArray,
+  type Pulse, type Region, type ResetCellsResult, type ResetPulse, type SetResult, stairCount, strictestEnvelope, type SweepRequest, type SweepResult,
+  type WearCounts, wholeArray,
 } from '../../driver/index.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import type { PulseOwner, WearLedger } from '../store/wear-ledger.js';
 import { type CellBitmap, cellCount } from './cell-bitmap.js';
-import { brokenLimits, type PlannedPulses, refuseBroken } from './planned-pulses.js';
 import type { CellWindows } from './cell-windows.js';
+import { brokenLimits, type PlannedPulses, plannedSweep, refuseBroken } from './planned-pulses.js';
 import type { WearMeter } from './wear-meter.js';
 
 /** Codes of cells, at their places in a map of the whole array; cells outside the region read 0. */
@@ -123,6 +123,11 @@ export class MeteredArray {
   set(cells: CellBitmap, pulse: Pulse): Promise<SetResult> {
     const planned = { kind: 'set', cells, leastPerCell: 1, mostPerCell: 1 } as const;
     return this.metered([planned], () => this.device.setCells(cells, pulse, this.work.onProgress, this.signal));
+  }
+
+  /** A sweep of one cell: each of its steps that can move it is a pulse. */
+  sweep(asked: SweepRequest): Promise<SweepResult> {
+    return this.metered(plannedSweep(asked), () => this.device.sweepCell(asked, this.work.onProgress, this.signal));
   }
 
   /** The limits that pulses would break in their worst case, on top of what every cell has had and this job has given. */

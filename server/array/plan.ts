@@ -22,11 +22,11 @@ export interface Plan {
 }
 
 /** A word line settles before and after a pulse; boards take about so long for both (MODEL.md). */
-const pulseSettlingNanoseconds = 2000;
-const femtojoulesPerNanojoule = 1e6;
+export const pulseSettlingNanoseconds = 2000;
+export const femtojoulesPerNanojoule = 1e6;
 
 /** What one pulse may cost: its charge at the current that the compliance, or the cell, lets through. V · µA · ns are femtojoules. */
-function pulseFemtojoules({ amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: Pulse, microsiemens: number): number {
+export function pulseFemtojoules({ amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: Pulse, microsiemens: number): number {
   const volts = amplitudeMillivolts / 1000;
   const microamperes = complianceMicroamperes === 0 ? volts * microsiemens : complianceMicroamperes;
   return volts * microamperes * widthNanoseconds;

@@ -1,7 +1,8 @@
-import type { Envelope, PulseKind, WearCounts } from '../../driver/index.js';
+import type { Envelope, PulseKind, SweepRequest, WearCounts } from '../../driver/index.js';
+import { countedPulses, sweptKinds } from '../../proto/cell-sweep.js';
 import { MacroError } from '../../proto/error.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
-import { type CellBitmap, cellsOf, countCells } from './cell-bitmap.js';
+import { addCell, type CellBitmap, cellsOf, countCells, noCells } from './cell-bitmap.js';
 
 /** Pulses that an operation may give: so many of a kind, at least and at most, to each cell of a set. */
 export interface PlannedPulses {
@@ -9,6 +10,15 @@ export interface PlannedPulses {
   readonly cells: CellBitmap;
   readonly leastPerCell: number;
   readonly mostPerCell: number;
+}
+
+/** What a sweep counts as: exactly, but for a forming, which ends where the cell forms. */
+export function plannedSweep(asked: SweepRequest): PlannedPulses[] {
+  const cells = noCells();
+  addCell(cells, asked.bitLine * sourceLineCount + asked.sourceLine);
+  const counted = countedPulses(asked);
+  return sweptKinds(asked).map((kind) =>
+    ({ kind, cells, leastPerCell: kind === 'forming' ? Math.min(1, counted.forming) : counted[kind], mostPerCell: counted[kind] }));
 }
 
 /** A limit that a plan could break, and where first. */

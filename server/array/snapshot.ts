@@ -35,7 +35,7 @@ export interface SnapshotParameters {
 export interface SnapshotSources {
   keepSnapshot?(snapshot: Snapshot): void;
   /** Date and time, as ISO 8601 says it. */
-  now?(): string;
+  now(): string;
 }
 
 const usualAverages = 4;
@@ -80,8 +80,7 @@ export function snapshotOperation({ keepSnapshot, now }: SnapshotSources): Opera
       return planOf('snapshot', array, whole, repeats, wholeArray.bitLines * wholeArray.sourceLines, [], { reads });
     },
     async run(array, parameters, job) {
-      const takenAt = now?.();
-      const snapshot = await takeSnapshot(array, parameters, { job: job.id, ...(takenAt !== undefined && { takenAt }) });
+      const snapshot = await takeSnapshot(array, parameters, { job: job.id, takenAt: now() });
       const { codes, flags, provenance } = snapshot;
       job.keep('snapshot', new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength));
       keepSnapshot?.(snapshot);

@@ -3,12 +3,13 @@ import { MacroError } from '../../proto/error.js';
 import type { BrokenLimit, PulseNumbers } from '../array/planned-pulses.js';
 import type { Plan } from '../array/plan.js';
 import type { Check } from '../array/self-test.js';
+import { findRecordings } from '../dataset/nmnist.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
 import { readNpyArray } from '../network/npy.js';
 import { formatOfFile } from '../snapshot/format.js';
 import type { JobView, ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed, table } from './console.js';
-import { checkOutput, readInput, writeOutput } from './input-file.js';
+import { checkOutput, readInput, readRecording, writeOutput } from './input-file.js';
 import { ProgressLine } from './progress.js';
 import { type ServiceChoice, withService } from './service-choice.js';
 
@@ -100,7 +101,7 @@ function describeSummary(summary: Readonly<Record<string, unknown>>): string {
     if (Array.isArray(value)) return [[wordsOf(name), value.length === 0 ? 'none' : value.join(', ')]];
     if (typeof value !== 'object' || value === null) return [figureOf(name, value)];
     const unit = units.find(([ending]) => ending.test(name))?.[1] ?? String;
-    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name)}: ${key}`, unit(Number(count))]);
+    return Object.entries(value).filter(([, count]) => count !== 0).map(([key, count]) => [`${wordsOf(name)}: ${key}`, typeof count === 'number' ? unit(count) : String(count ?? 'none')]);
   });
   return table(['', 'value'], rows);
 }
@@ -131,7 +132,8 @@ async function follow(client: ServiceClient, jobId: string, console: Console): P
   }
 }
 
-async function run(command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>): Promise<number> {
+/** Submits an operation, or its dry run, follows it to its end and prints what came of it. */
+export async function runOperation(command: ArrayCommand, args: ArrayArguments, console: Console, prepare?: (client: ServiceClient) => Promise<object>): Promise<number> {
   if (args.out !== undefined) checkOutput(args.out);
   const common = commonOf(args);
   return withService(args, console, async (client) => {
@@ -156,7 +158,7 @@ export interface FormArguments extends ArrayArguments, StaircaseArguments {
 
 /** `prime form`: forms cells by a staircase until as many as asked for are formed. */
 export const form = (args: FormArguments, console: Console): Promise<number> =>
-  run({ path: '/v1/formings', fields: { targetYield: numberOf('target-yield', args.targetYield), staircase: staircaseOf(args) } }, args, console);
+  runOperation({ path: '/v1/formings', fields: { targetYield: numberOf('target-yield', args.targetYield), staircase: staircaseOf(args) } }, args, console);
 
 export interface ReadArguments extends ArrayArguments {
   readonly averages?: string;
@@ -182,17 +184,17 @@ function checkRegionFile(path: string): void {
 export async function read(args: ReadArguments, console: Console): Promise<number> {
   const { out, region } = args;
   const fields = { averages: numberOf('averages', args.averages) };
-  if (out === undefined) return run({ path: '/v1/reads', fields }, args, console);
+  if (out === undefined) return runOperation({ path: '/v1/reads', fields }, args, console);
   if (region === undefined && !out.endsWith('.npy')) {
     const format = formatOfFile(out);
     const finish = async (client: ServiceClient, { summary }: EndedJob) => {
       writeOutput(out, await client.snapshotFile(String(summary['digest']), format));
     };
-    return run({ path: '/v1/snapshot-takings', fields, finish }, args, console);
+    return runOperation({ path: '/v1/snapshot-takings', fields, finish }, args, console);
   }
   checkRegionFile(out);
   const finish = async (client: ServiceClient, job: EndedJob) => writeOutput(out, regionFile(out, await client.jobObject(job.id, 'codes'), job.summary));
-  return run({ path: '/v1/reads', fields, finish }, args, console);
+  return runOperation({ path: '/v1/reads', fields, finish }, args, console);
 }
 
 export interface ProgramArguments extends ArrayArguments {
@@ -221,7 +223,7 @@ export async function program(args: ProgramArguments, console: Console): Promise
     microsiemens: numberOf('target', target), cells: cells === undefined ? undefined : readTargets(cells), toleranceFraction: numberOf('tolerance', tolerance),
     pulsesPerCell: numberOf('pulses-per-cell', pulsesPerCell),
   };
-  return run({ path: '/v1/programmings', fields }, args, console);
+  return runOperation({ path: '/v1/programmings', fields }, args, console);
 }
 
 export interface ApplyMaskArguments extends ArrayArguments {
@@ -230,23 +232,30 @@ export interface ApplyMaskArguments extends ArrayArguments {
   readonly residualLimit?: string;
   readonly tolerance?: string;
   readonly snapshot?: string;
+  readonly input?: readonly string[];
+  readonly split?: string;
+  readonly calibrate: boolean;
 }
 
 /** `prime apply-mask`: RESETs what the mask of a bundle prunes and still conducts. */
 export async function applyMask(args: ApplyMaskArguments, console: Console): Promise<number> {
   const files = filesOfBundle(readBundle(args.model));
-  const { regrow, residualLimit, tolerance, snapshot } = args;
+  const { regrow, residualLimit, tolerance, snapshot, input, split, calibrate } = args;
+  const recordings = input === undefined ? undefined : findRecordings(input).map(readRecording);
   const map = snapshot === undefined ? undefined : readInput(snapshot);
-  const fields = { regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance) };
-  return run({ path: '/v1/mask-applications', fields }, args, console, async (client) => {
+  const fields = {
+    regrow, residualLimitMicrosiemens: numberOf('residual-limit', residualLimit), toleranceFraction: numberOf('tolerance', tolerance), split,
+    calibrate: calibrate ? undefined : false,
+  };
+  return runOperation({ path: '/v1/mask-applications', fields }, args, console, async (client) => {
     if (map !== undefined) await client.uploadSnapshot(map);
-    return { model: await client.uploadModel(files) };
+    return { model: await client.uploadModel(files), ...(recordings !== undefined && { dataset: await client.uploadDataset(recordings) }) };
   });
 }
 
 /** `prime self-test`: whether line, board and array are as they should be. */
 export const selfTest = (args: ArrayArguments, console: Console): Promise<number> =>
-  run({ path: '/v1/self-tests', fields: {}, describe: ({ summary }) => describeChecks(summary['checks'] as Check[]) }, args, console);
+  runOperation({ path: '/v1/self-tests', fields: {}, describe: ({ summary }) => describeChecks(summary['checks'] as Check[]) }, args, console);
 
 export interface CharacteriseArguments extends ArrayArguments, StaircaseArguments {
   readonly sweep: string;
@@ -264,16 +273,8 @@ export async function characterise(args: CharacteriseArguments, console: Console
   const finish = async (client: ServiceClient, job: EndedJob) => {
     if (out !== undefined) writeOutput(out, await client.jobObject(job.id, 'table'));
   };
-  return run({ path: '/v1/characterisations', fields, finish }, args, console);
+  return runOperation({ path: '/v1/characterisations', fields, finish }, args, console);
 }
-
-export interface CalibrateArguments extends ArrayArguments {
-  readonly averages?: string;
-}
-
-/** `prime calibrate`: gain, offset and noise of every converter. */
-export const calibrate = (args: CalibrateArguments, console: Console): Promise<number> =>
-  run({ path: '/v1/calibrations', fields: { averages: numberOf('averages', args.averages) } }, args, console);
 
 export interface RetentionArguments extends ArrayArguments {
   readonly averages?: string;
@@ -296,5 +297,44 @@ export async function retention(args: RetentionArguments, console: Console): Pro
     writeOutput(out, await client.jobObject(job.id, 'reads'));
     writeOutput(out.replace(/\.npy$/, '.seconds.npy'), await client.jobObject(job.id, 'seconds'));
   };
-  return run({ path: '/v1/retentions', fields, finish }, args, console);
+  return runOperation({ path: '/v1/retentions', fields, finish }, args, console);
+}
+
+export interface IvSweepArguments extends ArrayArguments {
+  readonly cell: string;
+  readonly set?: string;
+  readonly reset?: string;
+  readonly forming?: string;
+  readonly step?: string;
+  readonly dwell?: string;
+  readonly compliance?: string;
+  readonly cycles?: string;
+}
+
+/** @throws MacroError BAD_ARGUMENT where it is more than one */
+function parseCell(text: string): { bitLine: number; sourceLine: number } {
+  const { firstBitLine: bitLine, bitLines, firstSourceLine: sourceLine, sourceLines } = parseRegion(text, 'cell');
+  if (bitLines * sourceLines === 1) return { bitLine, sourceLine };
+  throw new MacroError('BAD_ARGUMENT', `--cell is "${text}"; one cell is written "bl 3, sl 7"`, { field: 'cell' });
+}
+
+/** Branches as they were written: how far each goes, and the compliance, which holds for all; with a compliance alone it is SET and RESET. */
+function branchesOf({ set, reset, forming, compliance }: IvSweepArguments): Readonly<Record<string, object>> {
+  const complianceMicroamperes = numberOf('compliance', compliance);
+  const last = given({ set: numberOf('set', set), reset: numberOf('reset', reset), forming: numberOf('forming', forming) });
+  const chosen = Object.keys(last).length === 0 && complianceMicroamperes !== undefined ? { set: undefined, reset: undefined } : last;
+  return Object.fromEntries(Object.entries(chosen).map(([kind, lastMillivolts]) => [kind, given({ lastMillivolts, complianceMicroamperes })]));
+}
+
+/** `prime iv-sweep`: current against voltage of one cell; `--out` keeps the curve. */
+export async function ivSweep(args: IvSweepArguments, console: Console): Promise<number> {
+  const { cell, step, dwell, cycles, out } = args;
+  const fields = {
+    ...parseCell(cell), ...branchesOf(args), stepMillivolts: numberOf('step', step), dwellNanoseconds: numberOf('dwell', dwell),
+    cycles: numberOf('cycles', cycles),
+  };
+  const finish = async (client: ServiceClient, job: EndedJob) => {
+    if (out !== undefined) writeOutput(out, await client.jobObject(job.id, 'curve'));
+  };
+  return runOperation({ path: '/v1/iv-sweeps', fields, finish }, args, console);
 }

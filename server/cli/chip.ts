@@ -5,10 +5,13 @@ import { formatOfFile, type SnapshotFormatName } from '../snapshot/format.js';
 import type { ChipPassport } from '../snapshot/header.js';
 import { keptReadsMaximum } from '../snapshot/snapshot.js';
 import type { SnapshotEntry } from '../store/chips.js';
+import type { CalibrationEntry } from '../http/calibrations.js';
+import { addCalibrations, describeCalibrations } from './calibration.js';
 import type { ServiceClient } from './client.js';
 import { type Console, exitDone, table } from './console.js';
 import { numberOption, readInput, writeOutput } from './input-file.js';
 import { type ServiceChoice, withService } from './service-choice.js';
+import { addThreshold } from './threshold.js';
 
 /** Fields of a passport that people write, with what they mean. */
 const passportOptions = {
@@ -40,12 +43,13 @@ export interface SnapshotArguments extends ServiceChoice {
 const optionOf = (field: string) => field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 const short = (digest: string) => digest.slice(0, 12);
 
-function describe(passport: ChipPassport, snapshots: readonly SnapshotEntry[]): string {
-  const fields = Object.entries(passport).map(([name, value]) => [name, value] as const);
+const describePassport = (passport: ChipPassport) => table(['field', 'value'], Object.entries(passport));
+
+function describe(passport: ChipPassport, snapshots: readonly SnapshotEntry[], calibrations: readonly CalibrationEntry[]): string {
   const rows = snapshots.map(({ provenance, conditions, keptReads }) =>
     [short(provenance.digest), provenance.takenAt ?? '', provenance.importedFrom ?? provenance.profile ?? '', conditions.averages ?? '', keptReads]);
   const known = rows.length === 0 ? 'no snapshots\n' : table(['snapshot', 'taken', 'from', 'averages', 'kept reads'], rows);
-  return `${table(['field', 'value'], fields)}\n${known}`;
+  return [describePassport(passport), known, describeCalibrations(calibrations)].join('\n');
 }
 
 async function show(id: string | undefined, given: ListArguments, console: Console): Promise<number> {
@@ -56,8 +60,8 @@ async function show(id: string | undefined, given: ListArguments, console: Conso
       const rows = chips.map(({ chipId, lot = '', wafer = '', die = '', socket = '' }) => [chipId, lot, wafer, die, socket]);
       return table(['chip', 'lot', 'wafer', 'die', 'socket'], rows);
     }
-    const [chip, snapshots] = [await client.passport(id), await client.snapshots(id)];
-    return given.json ? `${JSON.stringify({ chip, snapshots })}\n` : describe(chip, snapshots);
+    const [chip, snapshots, { calibrations }] = [await client.passport(id), await client.snapshots(id), await client.calibrations(id)];
+    return given.json ? `${JSON.stringify({ chip, snapshots, calibrations })}\n` : describe(chip, snapshots, calibrations);
   });
   console.out(text);
   return exitDone;
@@ -76,7 +80,7 @@ async function edit(id: string, given: PassportFields & ListArguments, console: 
     const fields = Object.entries({ ...known, ...Object.fromEntries(written) }).filter(([, value]) => value !== '');
     return client.writePassport(Object.fromEntries(fields) as ChipPassport);
   });
-  console.out(given.json ? `${JSON.stringify(passport)}\n` : describe(passport, []).replace(/\nno snapshots\n$/, ''));
+  console.out(given.json ? `${JSON.stringify(passport)}\n` : describePassport(passport));
   return exitDone;
 }
 
@@ -148,13 +152,15 @@ async function snapshot(given: SnapshotArguments, console: Console): Promise<num
   return exitDone;
 }
 
-/** `prime chip`: passports and snapshots. */
+/** `prime chip`: passports, snapshots, calibrations and thresholds. */
 export function addChip(program: Command, withOptions: (command: Command) => Command, console: Console, done: (exitCode: number) => void): void {
-  const chip = program.command('chip').description('passports and snapshots of chips');
-  withOptions(chip.command('show').description('list chips, or show one with its snapshots'))
+  const chip = program.command('chip').description('passports, snapshots, calibrations and thresholds of chips');
+  withOptions(chip.command('show').description('list chips, or show one with its snapshots and calibrations'))
     .argument('[chip]', 'chip to show')
     .option('--json', 'as JSON', false)
     .action(async (id: string | undefined, given: ListArguments) => done(await show(id, given, console)));
+  addCalibrations(chip, withOptions, console, done);
+  addThreshold(chip, withOptions, console, done);
   const editing = withOptions(chip.command('edit').description('write fields of a passport; an empty text takes one away'))
     .argument('<chip>', 'chip that it is of');
   for (const [name, means] of Object.entries(passportOptions)) editing.option(`--${optionOf(name)} <text>`, means);

@@ -2,11 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MacroError } from '../../proto/error.js';
 import type { Static } from 'typebox';
 import type { Plan } from '../array/plan.js';
+import type { CalibrationList } from '../http/calibrations.js';
 import { errorOf } from '../http/problem.js';
 import type { wearSchema } from '../http/schemas.js';
+import type { ThresholdEntry } from '../http/thresholds.js';
 import type { GivenOptions } from '../inference/options.js';
-import type { InferenceRow, Summary } from '../inference/result.js';
-import type { SentRecording } from '../inference/recording-pack.js';
+import type { InferenceRow, RunSummary } from '../inference/result.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
 import type { ChipPassport } from '../snapshot/header.js';
 import type { SnapshotEntry } from '../store/chips.js';
 
@@ -37,6 +39,12 @@ const endedStates = new Set(['SUCCEEDED', 'FAILED', 'STOPPED', 'INTERRUPTED']);
 const restMilliseconds = 200;
 
 /** The HTTP API as verbs. Every refusal comes as the MacroError that the service sent. */
+function recordingsForm(recordings: readonly SentRecording[]): FormData {
+  const form = new FormData();
+  for (const { input, bytes } of recordings) form.append('recording', new Blob([bytes as Uint8Array<ArrayBuffer>]), input);
+  return form;
+}
+
 export class ServiceClient {
   readonly #base: string;
   readonly #headers: Record<string, string>;
@@ -73,15 +81,18 @@ export class ServiceClient {
     return (await this.#json<{ id: string }>('/v1/models', { method: 'POST', body: form })).id;
   }
 
+  /** Stores recordings. Returns their id, the same for the same recordings. */
+  async uploadDataset(recordings: readonly SentRecording[]): Promise<string> {
+    return (await this.#json<{ id: string }>('/v1/datasets', { method: 'POST', body: recordingsForm(recordings) })).id;
+  }
+
   /** Submits recordings as one job. */
   async submitInference(
     model: string, recordings: readonly SentRecording[], options: GivenOptions & { readonly device?: string },
   ): Promise<JobView> {
     const query = new URLSearchParams({ model });
     for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value));
-    const form = new FormData();
-    for (const { input, bytes } of recordings) form.append('recording', new Blob([bytes as Uint8Array<ArrayBuffer>]), input);
-    return (await this.#json<{ job: JobView }>(`/v1/inferences?${query}`, { method: 'POST', body: form })).job;
+    return (await this.#json<{ job: JobView }>(`/v1/inferences?${query}`, { method: 'POST', body: recordingsForm(recordings) })).job;
   }
 
   /** What an operation on an array would do. @param path of its collection */
@@ -150,12 +161,29 @@ export class ServiceClient {
   }
 
   writePassport(passport: ChipPassport): Promise<ChipPassport> {
-    const init = { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify(passport) };
-    return this.#json(`/v1/chips/${encodeURIComponent(passport.chipId)}`, init);
+    return this.#put(`/v1/chips/${encodeURIComponent(passport.chipId)}`, passport);
   }
 
   async snapshots(chipId: string): Promise<SnapshotEntry[]> {
     return (await this.#json<{ snapshots: SnapshotEntry[] }>(`/v1/chips/${encodeURIComponent(chipId)}/snapshots`)).snapshots;
+  }
+
+  /** @param temperatureCelsius that the chip has now; left out: as it was last stated */
+  calibrations(chipId: string, temperatureCelsius?: number): Promise<CalibrationList> {
+    const query = temperatureCelsius === undefined ? '' : `?temperatureCelsius=${temperatureCelsius}`;
+    return this.#json(`/v1/chips/${encodeURIComponent(chipId)}/calibrations${query}`);
+  }
+
+  async thresholds(chipId: string): Promise<ThresholdEntry[]> {
+    return (await this.#json<{ thresholds: ThresholdEntry[] }>(`/v1/chips/${encodeURIComponent(chipId)}/thresholds`)).thresholds;
+  }
+
+  writeThreshold(chipId: string, threshold: Pick<ThresholdEntry, 'model' | 'threshold'> & { readonly source?: string }): Promise<ThresholdEntry> {
+    return this.#put(`/v1/chips/${encodeURIComponent(chipId)}/thresholds`, threshold);
+  }
+
+  #put<Answer>(path: string, body: object): Promise<Answer> {
+    return this.#json(path, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   }
 
   /** Stores a snapshot or imports a map. @param query as of POST /v1/snapshots; its name says what the bytes are @returns its digest */
@@ -171,7 +199,7 @@ export class ServiceClient {
   }
 
   /** Rows of a job as they come, until it has ended. */
-  async *results(jobId: string): AsyncGenerator<InferenceRow> {
+  async *results<Row = InferenceRow>(jobId: string): AsyncGenerator<Row> {
     const response = await this.#request(`/v1/jobs/${encodeURIComponent(jobId)}/results?follow=true`);
     const decoder = new TextDecoder();
     let rest = '';
@@ -179,12 +207,12 @@ export class ServiceClient {
       const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
       rest = lines.pop() ?? '';
       // The service keeps a quiet line open with empty lines.
-      for (const line of lines) if (line !== '') yield JSON.parse(line) as InferenceRow;
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as Row;
     }
   }
 
   /** Waits until a job has ended. Throws what it failed with. @param onLook called with what the job is until then */
-  async ended(jobId: string, onLook?: (view: JobView) => void): Promise<JobView & { summary: Summary }> {
+  async ended(jobId: string, onLook?: (view: JobView) => void): Promise<JobView & { summary: RunSummary }> {
     for (;;) {
       const job = await this.job(jobId);
       if (!endedStates.has(job.state)) {
@@ -192,7 +220,7 @@ export class ServiceClient {
         await delay(restMilliseconds);
         continue;
       }
-      if (job.state === 'SUCCEEDED') return job as JobView & { summary: Summary };
+      if (job.state === 'SUCCEEDED') return job as JobView & { summary: RunSummary };
       if (job.failure) throw errorOf(job.failure, 500);
       throw new MacroError('CANCELLED', `job ${jobId} is ${job.state}`);
     }

@@ -1,14 +1,14 @@
-import { readFileSync, statSync } from 'node:fs';
-import { MacroError } from '../../proto/error.js';
+import type { MacroError } from '../../proto/error.js';
 import { binEvents } from '../dataset/frames.js';
 import { findRecordings, type RecordingFile } from '../dataset/nmnist.js';
-import { checkRecordingSize, parseRecording } from '../dataset/recording.js';
+import { parseRecording } from '../dataset/recording.js';
 import { inferenceOptions } from '../inference/options.js';
-import type { SentRecording } from '../inference/recording-pack.js';
-import { type Decision, decisionOf, type InferenceRow, type Summary, saturationWarningFraction } from '../inference/result.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
+import { type Decision, decisionOf, type InferenceRow, type RunSummary, saturationWarningFraction } from '../inference/result.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
 import type { ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed, table } from './console.js';
+import { readRecording } from './input-file.js';
 import { ProgressLine } from './progress.js';
 import { type ServiceChoice, withService } from './service-choice.js';
 
@@ -33,13 +33,11 @@ interface CheckedInput {
 /** Reads a recording and does all that could fail for its own fault, before anything runs. */
 function check(file: RecordingFile, timestepCount: number): CheckedInput {
   try {
-    checkRecordingSize(statSync(file.path).size, file.input);
-    const bytes = new Uint8Array(readFileSync(file.path));
-    binEvents(parseRecording(bytes, file.input, file.label), timestepCount, 'number');
-    return { file, recording: { input: file.input, label: file.label, bytes }, error: undefined };
+    const recording = readRecording(file);
+    binEvents(parseRecording(recording.bytes, file.input, file.label), timestepCount, 'number');
+    return { file, recording, error: undefined };
   } catch (error) {
-    const unreadable = () => new MacroError('INPUT_NOT_FOUND', `${file.path} cannot be read`, { field: file.input, cause: error });
-    return { file, recording: undefined, error: error instanceof MacroError ? error : unreadable() };
+    return { file, recording: undefined, error: error as MacroError };
   }
 }
 
@@ -78,7 +76,7 @@ function humanTable(lines: readonly Line[]): string {
   return table(['recording', 'label', 'prediction', 'stopped at timestep', 'confidence'], rows);
 }
 
-function describeSummary(summary: Summary): string {
+function describeSummary(summary: RunSummary): string {
   const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`;
   const accuracy = summary.accuracy === null ? 'no labels' : `accuracy ${percent(summary.accuracy)}`;
   const figures = [
@@ -92,7 +90,8 @@ function describeSummary(summary: Summary): string {
   return `${figures.join(' · ')}\n`;
 }
 
-function warn(console: Console, summary: Summary): void {
+function warn(console: Console, summary: RunSummary): void {
+  for (const warning of summary.warnings) console.error(`warning: ${warning}\n`);
   for (const [layer, fraction] of Object.entries(summary.saturatedFractionByLayer)) {
     if (fraction <= saturationWarningFraction) continue;
     console.error(`warning: ${(100 * fraction).toFixed(2)} % of the conversions of layer ${layer} were saturated\n`);
@@ -103,7 +102,7 @@ function warn(console: Console, summary: Summary): void {
 async function runJob(
   client: ServiceClient, given: InferArguments, files: ReadonlyMap<string, Uint8Array>, inputs: readonly CheckedInput[], console: Console,
   print: (line: Line) => void,
-): Promise<Summary> {
+): Promise<RunSummary> {
   const good = inputs.flatMap(({ recording }) => recording ?? []);
   const { split, threshold, earlyStop, execution, device } = given;
   const model = await client.uploadModel(files);
@@ -123,7 +122,7 @@ async function runJob(
   return { ...summary, recordings: summary.recordings + failed, failed };
 }
 
-const noResult = (recordings: number, layers: readonly string[]): Summary => ({
+const noResult = (recordings: number, layers: readonly string[]): RunSummary => ({
   recordings,
   failed: recordings,
   accuracy: null,
@@ -133,6 +132,8 @@ const noResult = (recordings: number, layers: readonly string[]): Summary => ({
   energyNanojoules: 0,
   executionSeconds: 0,
   saturatedFractionByLayer: Object.fromEntries(layers.map((name) => [name, 0])),
+  threshold: null,
+  warnings: [],
 });
 
 /**
@@ -150,7 +151,7 @@ export async function infer(given: InferArguments, console: Console): Promise<nu
   for (const { error } of refused) console.error(`${error?.message}\n`);
   const kept: Line[] = [];
   const print = (line: Line) => (given.json ? console.out(`${JSON.stringify(line)}\n`) : void kept.push(line));
-  let summary: Summary;
+  let summary: RunSummary;
   if (refused.length === inputs.length) {
     new OrderedLines(inputs, print).end();
     summary = noResult(inputs.length, bundle.network.layers.map(({ name }) => name));

@@ -1,6 +1,9 @@
 import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { MacroError } from '../../proto/error.js';
+import type { RecordingFile } from '../dataset/nmnist.js';
+import { checkRecordingSize } from '../dataset/recording.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
 import { fileBytesMaximum } from '../snapshot/import.js';
 
 /**
@@ -13,6 +16,16 @@ export function readInput(path: string): Uint8Array {
   const { size } = status;
   if (size > fileBytesMaximum) throw new MacroError('REQUEST_TOO_LARGE', `${path} has ${size} bytes, the limit is ${fileBytesMaximum}`, { field: path });
   return new Uint8Array(readFileSync(path));
+}
+
+/** @throws MacroError INPUT_NOT_FOUND, RECORDING_TOO_LARGE */
+export function readRecording({ path, input, label }: RecordingFile): SentRecording {
+  try {
+    checkRecordingSize(statSync(path).size, input);
+    return { input, label, bytes: new Uint8Array(readFileSync(path)) };
+  } catch (error) {
+    throw error instanceof MacroError ? error : new MacroError('INPUT_NOT_FOUND', `${path} cannot be read`, { field: input, cause: error });
+  }
 }
 
 function orRefuse(path: string, write: () => void): void {

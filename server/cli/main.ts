@@ -1,10 +1,11 @@
 import { Command, CommanderError } from 'commander';
 import { MacroError } from '../../proto/error.js';
 import {
-  type ApplyMaskArguments, type ArrayArguments, applyMask, type CalibrateArguments, type CharacteriseArguments, calibrate, characterise,
+  type ApplyMaskArguments, type ArrayArguments, applyMask, type CharacteriseArguments, characterise,
   type FormArguments, form, type ProgramArguments, program as programCells, type ReadArguments, read,
-  type RetentionArguments, retention, selfTest,
+  type IvSweepArguments, ivSweep, type RetentionArguments, retention, selfTest,
 } from './array.js';
+import { type CalibrateArguments, calibrate } from './calibration.js';
 import { addChip } from './chip.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
 import { type ConformanceArguments, conformance } from './conformance.js';
@@ -37,7 +38,7 @@ function addInfer(program: Command, console: Console, done: Run): void {
     .requiredOption('--model <bundle>', 'folder of a bundle')
     .requiredOption('--input <path...>', 'recordings (.bin, .bs2) or folders of them')
     .option('--split <rule>', 'how events are shared out over timesteps: number or time (default: number)')
-    .option('--threshold <confidence>', 'stop above this confidence, between 0 and 1 (default: the bundle\'s)')
+    .option('--threshold <confidence>', 'stop above this confidence, between 0 and 1 (default: stored for chip and bundle, else the bundle\'s)')
     .option('--no-early-stop', 'run all timesteps')
     .option('--execution <where>', 'who steps the neurons: auto, device or host (default: auto)')
     .option('--device <id>', 'device of the service, where it has several')
@@ -137,6 +138,9 @@ function addArray(program: Command, console: Console, done: Run): void {
     .option('--residual-limit <microsiemens>', 'what a pruned cell may conduct (default: 4)')
     .option('--tolerance <fraction>', 'of values that are programmed again (default: 0.05)')
     .option('--snapshot <file>', 'the map of codes that the bundle was made on, .npy')
+    .option('--input <path...>', 'labelled recordings, on which the accuracy before and after is predicted')
+    .option('--split <rule>', 'how their events are shared out over timesteps: number or time (default: number)')
+    .option('--no-calibrate', 'do not repeat the last calibration of the chip behind it')
     .action(async (given: ApplyMaskArguments) => done(await applyMask(given, console)));
   onArray(program.command('self-test').description('check line, board and array; pulses nothing'))
     .action(async (given: ArrayArguments) => done(await selfTest(given, console)));
@@ -148,13 +152,19 @@ function addArray(program: Command, console: Console, done: Run): void {
     .option('--reads <count>', 'of a noise sweep (default: 32)')
     .option('--out <file>', 'keep the curve, .csv')
     .action(async (given: CharacteriseArguments) => done(await characterise(given, console)));
-  onArray(program.command('calibrate').description('gain, offset and noise of every converter; pulses nothing'))
-    .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
-    .action(async (given: CalibrateArguments) => done(await calibrate(given, console)));
   withService(program.command('wear').description('every pulse that the cells of a chip have had'))
     .option('--device <id>', 'device of the service, where it has several')
     .option('--json', 'one JSON object', false)
     .action(async (given: WearArguments) => done(await wear(given, console)));
+}
+
+function addCalibrate(program: Command, console: Console, done: Run): void {
+  onArray(program.command('calibrate').description('gain, offset, full scale and noise of every converter; pulses nothing'))
+    .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
+    .option('--reference <reference...>', 'NAME,BIT LINE,SOURCE LINE,MICROSIEMENS of a resistor in the place of a cell; or tcp://host:port of its source meter')
+    .option('--temperature <celsius>', 'of the chip, where it is known')
+    .option('--out <file>', 'keep the map of noise, .npy')
+    .action(async (given: CalibrateArguments) => done(await calibrate(given, console)));
 }
 
 function addRetention(program: Command, console: Console, done: Run): void {
@@ -167,6 +177,21 @@ function addRetention(program: Command, console: Console, done: Run): void {
     .option('--since-last-pulse <seconds>', 'since the cells were last pulsed, where it is known')
     .option('--out <file>', 'keep the codes, times × cells, .npy; the times beside it as .seconds.npy')
     .action(async (given: RetentionArguments) => done(await retention(given, console)));
+}
+
+function addIvSweep(program: Command, console: Console, done: Run): void {
+  const about = 'current against voltage of one cell: 0, up, 0, the other way, 0; it wears the cell: see its dry run';
+  withBudget(onArray(program.command('iv-sweep').description(about)))
+    .requiredOption('--cell <cell>', 'as "bl 3, sl 7"')
+    .option('--set <millivolts>', 'last amplitude in SET polarity (default: 1300, and --reset 1600, where neither is given)')
+    .option('--reset <millivolts>', 'last amplitude in RESET polarity')
+    .option('--forming <millivolts>', 'form a pristine cell instead: last amplitude; it ends where the cell forms')
+    .option('--step <millivolts>', 'from step to step (default: 100; 20 of a forming)')
+    .option('--dwell <nanoseconds>', 'how long each step lasts (default: 100000)')
+    .option('--compliance <microamperes>', 'what the word line lets through (default: 50; 200 of a RESET)')
+    .option('--cycles <count>', 'how often (default: 1)')
+    .option('--out <file>', 'keep the curve, .csv')
+    .action(async (given: IvSweepArguments) => done(await ivSweep(given, console)));
 }
 
 function addSim(program: Command, console: Console, done: Run): void {
@@ -191,7 +216,9 @@ function commandLine(console: Console, done: Run): Command {
   addServe(program, console, done);
   addLists(program, console, done);
   addArray(program, console, done);
+  addCalibrate(program, console, done);
   addRetention(program, console, done);
+  addIvSweep(program, console, done);
   addConformance(program, console, done);
   addDecode(program, console, done);
   addSim(program, console, done);

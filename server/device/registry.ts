@@ -45,6 +45,7 @@ interface Entry {
 }
 
 const readinessMilliseconds = 2000;
+const answeringStates: ReadonlySet<DeviceState> = new Set(['ready', 'needs-reconcile']);
 const namedAddress = /^([a-z][a-z0-9-]{0,31})=(.+)$/;
 /** Bits of the longest frame on a serial line, 10 a byte. */
 const frameBits = 6_500;
@@ -112,6 +113,16 @@ export class Registry {
 
   views(): DeviceView[] {
     return this.ids().map((id) => this.view(id));
+  }
+
+  /** The array state of a chip as its device says it now, hexadecimal; null where no device that holds it answers. */
+  async arrayStateOf(chipId: string): Promise<string | null> {
+    const holders = [...this.entries.values()].filter(({ device }) => device.identity?.chipId === chipId && answeringStates.has(device.state));
+    for (const { device } of holders) {
+      const status = await device.status().catch(() => undefined);
+      if (status !== undefined) return Buffer.from(status.arrayState).toString('hex');
+    }
+    return null;
   }
 
   /** Ready means that a no-op request has just reached the device and come back. */

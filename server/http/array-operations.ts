@@ -15,8 +15,9 @@ const collections: Readonly<Record<string, { readonly path: string; readonly sum
   'apply-mask': { path: '/v1/mask-applications', summary: 'Apply the mask of a bundle that was made on the chip' },
   'self-test': { path: '/v1/self-tests', summary: 'Check line, board and array without a pulse' },
   characterise: { path: '/v1/characterisations', summary: 'Take a curve of some cells: forming, RESET, SET, noise or endurance' },
-  calibrate: { path: '/v1/calibrations', summary: 'Gain, offset and noise of every converter' },
+  calibrate: { path: '/v1/calibrations', summary: 'Gain, offset, full scale and noise of every converter' },
   snapshot: { path: '/v1/snapshot-takings', summary: 'Read every cell under stated conditions and keep the snapshot' },
+  'iv-sweep': { path: '/v1/iv-sweeps', summary: 'Step the voltage across one cell up and down and convert its current at each step' },
   retention: { path: '/v1/retentions', summary: 'Read the same cells again at log-spaced times' },
 };
 
@@ -52,7 +53,7 @@ function addOperation(app: App, parts: ServiceParts, operation: Operation<unknow
   });
 }
 
-/** `POST /v1/formings`, `/v1/reads`, `/v1/programmings`, `/v1/mask-applications`, `/v1/self-tests`, `/v1/characterisations`, `/v1/calibrations`. */
+/** `POST /v1/formings`, `/v1/reads`, …: one route for each of the collections. */
 export function arrayRoutes(app: App, parts: ServiceParts): void {
   for (const operation of arrayOperations(parts.arraySources)) addOperation(app, parts, operation);
 }

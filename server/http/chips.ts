@@ -3,13 +3,17 @@ import { MacroError } from '../../proto/error.js';
 import { chipIdSchema, headerSchema, passportSchema } from '../snapshot/header.js';
 import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
-import { problems, strict } from './schemas.js';
+import { nullable, problems, stalenessSchema, strict } from './schemas.js';
 
-export const snapshotEntrySchema = strict({ ...headerSchema.properties, keptReads: Type.Integer({ description: 'single reads that are kept' }) });
+export const snapshotEntrySchema = strict({
+  ...headerSchema.properties,
+  keptReads: Type.Integer({ description: 'single reads that are kept' }),
+  stale: nullable(stalenessSchema),
+});
 const chipIdParameter = strict({ id: chipIdSchema });
 
 /** `/v1/chips`: what is known of each chip, and its snapshots. */
-export function chipRoutes(app: App, { chips }: ServiceParts): void {
+export function chipRoutes(app: App, { chips, staleSnapshots }: ServiceParts): void {
   const list = { tags: ['chips'], summary: 'List chips', response: { 200: strict({ chips: Type.Array(passportSchema) }), ...problems } };
   app.get('/v1/chips', { schema: list }, async () => ({ chips: chips.list() }));
 
@@ -30,5 +34,7 @@ export function chipRoutes(app: App, { chips }: ServiceParts): void {
     tags: ['chips'], summary: 'Snapshots of a chip, the newest first',
     params: chipIdParameter, response: { 200: strict({ snapshots: Type.Array(snapshotEntrySchema) }), ...problems },
   };
-  app.get('/v1/chips/:id/snapshots', { schema: snapshots }, async ({ params }) => ({ snapshots: chips.snapshots(params.id) }));
+  app.get('/v1/chips/:id/snapshots', { schema: snapshots }, async ({ params }) => ({
+    snapshots: chips.snapshots(params.id).map((entry) => ({ ...entry, stale: staleSnapshots.of(entry.provenance.digest) })),
+  }));
 }

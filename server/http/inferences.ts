@@ -7,7 +7,7 @@ import { maximumRecordingBytes, parseRecording } from '../dataset/recording.js';
 import { type InferenceParameters, inferenceKind } from '../inference/job.js';
 import { inferenceOptions } from '../inference/options.js';
 import type { InferenceRow } from '../inference/result.js';
-import { maximumRecordings, packRecordings, type SentRecording } from '../inference/recording-pack.js';
+import { maximumRecordings, packRecordings, type SentRecording } from '../dataset/recording-pack.js';
 import type { Job } from '../job/state.js';
 import type { Bundle } from '../network/bundle.js';
 import type { App } from './fastify.js';
@@ -46,13 +46,13 @@ function check(recordings: readonly SentRecording[], { network }: Bundle, split:
 
 function submit(parts: ServiceParts, query: Query, bundle: Bundle, recordings: readonly SentRecording[]): Job {
   const { registry, scheduler, store, objects } = parts;
-  const { split, execution, threshold = bundle.network.earlyStop.threshold } = inferenceOptions(query);
+  const { split, execution, threshold } = inferenceOptions(query);
   check(recordings, bundle, split);
   const deviceId = registry.choose(query.device);
   const parameters: InferenceParameters = {
     model: bundle.digest,
     split,
-    threshold,
+    ...(threshold !== undefined && { threshold }),
     execution,
     recordings: objects.put(packRecordings(recordings)),
     recordingCount: recordings.length,

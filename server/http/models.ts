@@ -1,6 +1,7 @@
 import type { Static } from 'typebox';
 import Type from 'typebox';
 import { type Bundle, bundleFromFiles } from '../network/bundle.js';
+import type { Staleness } from '../store/stale-snapshots.js';
 import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
 import { modelIdParameter, modelSchema, problems, strict } from './schemas.js';
@@ -10,7 +11,7 @@ const partName = 'file';
 /** network.json, chip.json, and three arrays for each of eight layers. */
 const uploadLimits = { files: 26, fileBytes: 4 * 2 ** 20 + 1, totalBytes: 64 * 2 ** 20 };
 
-function viewOf({ digest, network, layers, chip }: Bundle): Static<typeof modelSchema> {
+function viewOf({ digest, network, layers, chip }: Bundle, stale: Staleness | null): Static<typeof modelSchema> {
   return {
     id: digest,
     name: network.name,
@@ -18,11 +19,13 @@ function viewOf({ digest, network, layers, chip }: Bundle): Static<typeof modelS
     layers: layers.map(({ name, mask }) => ({ name, weights: mask.length, kept: mask.reduce((sum, kept) => sum + kept, 0) })),
     earlyStopThreshold: network.earlyStop.threshold,
     chipId: chip?.chipId ?? null,
+    stale,
   };
 }
 
 /** `/v1/models`: bundles, each under the digest of its files. */
-export function modelRoutes(app: App, { models }: ServiceParts): void {
+export function modelRoutes(app: App, { models, staleSnapshots }: ServiceParts): void {
+  const view = (bundle: Bundle) => viewOf(bundle, bundle.chip === undefined ? null : staleSnapshots.of(bundle.chip.snapshotDigest));
   const upload = {
     tags: ['models'],
     summary: 'Store a bundle',
@@ -35,12 +38,12 @@ export function modelRoutes(app: App, { models }: ServiceParts): void {
     const byName = new Map(files.map(({ name, bytes }) => [name, bytes]));
     const bundle = bundleFromFiles(byName);
     models.add(bundle.digest, byName);
-    return reply.code(201).header('location', `/v1/models/${bundle.digest}`).send(viewOf(bundle));
+    return reply.code(201).header('location', `/v1/models/${bundle.digest}`).send(view(bundle));
   });
 
   const list = { tags: ['models'], summary: 'List bundles', response: { 200: strict({ models: Type.Array(modelSchema) }), ...problems } };
-  app.get('/v1/models', { schema: list }, async () => ({ models: models.list().map((id) => viewOf(models.read(id))) }));
+  app.get('/v1/models', { schema: list }, async () => ({ models: models.list().map((id) => view(models.read(id))) }));
 
   const one = { tags: ['models'], summary: 'One bundle', params: modelIdParameter, response: { 200: modelSchema, ...problems } };
-  app.get('/v1/models/:id', { schema: one }, async (request) => viewOf(models.read(request.params.id)));
+  app.get('/v1/models/:id', { schema: one }, async (request) => view(models.read(request.params.id)));
 }

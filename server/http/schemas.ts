@@ -8,7 +8,7 @@ import { problemSchema } from './problem.js';
 export const strict = <Fields extends Record<string, TSchema>>(fields: Fields) => Type.Object(fields, { additionalProperties: false });
 const oneOf = <Choice extends string>(choices: readonly Choice[], description: string) =>
   Type.Union(choices.map((choice) => Type.Literal(choice)), { description });
-const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+export const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 
 export const longestWaitSeconds = 600;
 
@@ -21,7 +21,7 @@ export const inferenceQuery = strict({
   device: Type.Optional(Type.String({ maxLength: 64, description: 'id of a device; may be left out where there is one' })),
   split: Type.Optional(oneOf(splits, 'how events are shared out over timesteps (default number)')),
   threshold: Type.Optional(
-    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: the model's)" }),
+    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: stored for chip and model, otherwise the model's)" }),
   ),
   earlyStop: Type.Optional(Type.Boolean({ description: 'false: run all timesteps' })),
   execution: Type.Optional(oneOf(executions, 'who steps the neurons (default auto)')),
@@ -120,6 +120,13 @@ export const deviceSchema = strict({
   capabilities: Type.Array(Type.String()),
 });
 
+/** Why a map of a chip, and the bundles on it, are no longer true of the chip. */
+export const stalenessSchema = strict({
+  job: Type.String({ description: 'the job that gave pairs new conductances' }),
+  since: Type.String(),
+  changedPairs: Type.Integer(),
+});
+
 export const modelSchema = strict({
   id: Type.String({ description: 'SHA-256 of the bundle' }),
   name: Type.String(),
@@ -127,6 +134,7 @@ export const modelSchema = strict({
   layers: Type.Array(strict({ name: Type.String(), weights: Type.Integer(), kept: Type.Integer() })),
   earlyStopThreshold: Type.Number(),
   chipId: nullable(Type.String({ description: 'chip that the bundle was made on' })),
+  stale: nullable(stalenessSchema),
 });
 
 export const telemetryQuery = strict({

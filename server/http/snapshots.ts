@@ -35,7 +35,7 @@ function optionsOf({ chip, unit, cellUnitNanosiemens, formedMicrosiemens, transp
 }
 
 /** `/v1/snapshots`: maps of chips, in every format that docs/snapshot.md describes. */
-export function snapshotRoutes(app: App, { objects, chips }: ServiceParts): void {
+export function snapshotRoutes(app: App, { objects, chips, staleSnapshots }: ServiceParts): void {
   const upload = {
     tags: ['chips'],
     summary: 'Store a snapshot, or import a map of conductances',
@@ -64,7 +64,7 @@ export function snapshotRoutes(app: App, { objects, chips }: ServiceParts): void
     description: 'With .npz, .h5 or .csv behind the digest: the snapshot itself.',
     params: strict({ digest: Type.String({ pattern: '^[0-9a-f]{64}$' }) }), response: { 200: snapshotEntrySchema, ...problems },
   };
-  app.get('/v1/snapshots/:digest', { schema: entry }, async ({ params }) => chips.entry(params.digest));
+  app.get('/v1/snapshots/:digest', { schema: entry }, async ({ params: { digest } }) => ({ ...chips.entry(digest), stale: staleSnapshots.of(digest) }));
 
   for (const [name, { mediaType, write }] of Object.entries(snapshotFormats) as [SnapshotFormatName, (typeof snapshotFormats)[SnapshotFormatName]][]) {
     const file = { tags: ['chips'], summary: `A snapshot as .${name}`, params: strict({ digest: Type.String({ pattern: '^[0-9a-f]{64}$' }) }) };

@@ -3,6 +3,7 @@ import { packNibbles } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
 import { binEvents, type Frames, type Split } from '../dataset/frames.js';
 import { parseRecording } from '../dataset/recording.js';
+import { type SentRecording, unpackRecordings } from '../dataset/recording-pack.js';
 import { ownerOf } from '../array/job.js';
 import type { WearMeter } from '../array/wear-meter.js';
 import { whenReady } from '../job/ready.js';
@@ -10,11 +11,13 @@ import type { JobContext, JobKind } from '../job/scheduler.js';
 import type { Bundle } from '../network/bundle.js';
 import { type EarlyStop, earlyStopAt } from '../network/compile.js';
 import { runHostStepped, type TimestepResult } from '../network/host-stepped.js';
+import type { StoredThreshold } from '../store/thresholds.js';
 import { type AppliedBundle, BundleApplier } from './apply.js';
 import { HostGate } from './gate.js';
+import type { Staleness } from '../store/stale-snapshots.js';
 import type { Execution } from './options.js';
-import { type SentRecording, unpackRecordings } from './recording-pack.js';
-import { type InferenceRow, type LayerTally, saturationWarnings, summarise, type Summary } from './result.js';
+import { type InferenceRow, type LayerTally, type RunSummary, saturationWarnings, summarise } from './result.js';
+import { chooseThreshold, type ThresholdChoice } from './threshold.js';
 
 export const inferenceKind = 'inference';
 
@@ -23,8 +26,8 @@ export interface InferenceParameters {
   /** Id of the model. */
   readonly model: string;
   readonly split: Split;
-  /** null: no early stop. */
-  readonly threshold: number | null;
+  /** null: no early stop; left out: as it was stored for chip and bundle, otherwise the bundle's. */
+  readonly threshold?: number | null;
   readonly execution: Execution;
   /** SHA-256 of the object that holds the recordings. */
   readonly recordings: string;
@@ -41,6 +44,10 @@ export interface InferenceSources {
   snapshot(digest: string): Uint16Array | undefined;
   model(id: string): Bundle;
   object(sha256: string): Uint8Array;
+  /** Whether the map with this digest is still true of its chip. */
+  staleness(digest: string): Staleness | null;
+  /** Thresholds that were stored for a chip and a bundle, the newest first; a bench of tests may have none. */
+  storedThresholds?(chipId: string, model: string): readonly StoredThreshold[];
   /** Rows that the job has already, from an earlier start. */
   rows(jobId: string): Iterable<InferenceRow>;
   /** Called once for each recording that was answered. */
@@ -60,6 +67,12 @@ function chooseExecution(asked: Execution, { capabilities, chipId }: HelloAck): 
   if (can[chosen]) return chosen;
   const needed = chosen === 'device' ? 'RunNetwork' : 'Multiply';
   throw new MacroError('METHOD_UNSUPPORTED', `execution on the ${chosen} needs ${needed}, which ${chipId} does not declare`);
+}
+
+function staleWarnings({ chip }: Bundle, sources: InferenceSources): string[] {
+  const stale = chip === undefined ? null : sources.staleness(chip.snapshotDigest);
+  if (stale === null) return [];
+  return [`the bundle is stale: job ${stale.job} gave ${stale.changedPairs} pairs of its chip new conductances on ${stale.since.slice(0, 10)}`];
 }
 
 /** Adds up what each layer did, timestep by timestep. */
@@ -85,8 +98,9 @@ class InferenceRun {
     private readonly parameters: InferenceParameters,
     private readonly applied: AppliedBundle,
     private readonly execution: 'device' | 'host',
+    threshold: number | null,
   ) {
-    this.#earlyStop = parameters.threshold === null ? undefined : earlyStopAt(applied.compiled, parameters.threshold);
+    this.#earlyStop = threshold === null ? undefined : earlyStopAt(applied.compiled, threshold);
   }
 
   /** Bins a recording and, for execution on the device, begins to send it while the one before still runs: the line is never idle. */
@@ -147,6 +161,15 @@ class InferenceRun {
   }
 }
 
+/** Asked once the mask is applied, which is the state that thresholds are stored for. */
+async function thresholdOf(
+  { threshold, model }: InferenceParameters, device: Device, { chipId }: HelloAck, { network }: Bundle, { storedThresholds }: InferenceSources,
+): Promise<ThresholdChoice> {
+  if (threshold !== undefined) return { threshold, warnings: [] };
+  const arrayState = Buffer.from((await device.status()).arrayState).toString('hex');
+  return chooseThreshold(network.earlyStop.threshold, storedThresholds?.(chipId, model) ?? [], arrayState);
+}
+
 /**
  * The job kind `inference`: brings the bundle to the chip, then runs recording after recording. A row is stored for each as it is answered:
  * the rows are the checkpoint, and a job that is started again goes on behind them.
@@ -155,7 +178,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
   const applier = new BundleApplier(sources);
   return {
     name: inferenceKind,
-    async run(context: JobContext, given: unknown): Promise<Summary> {
+    async run(context: JobContext, given: unknown): Promise<RunSummary> {
       const parameters = given as InferenceParameters;
       const { device } = context;
       const bundle = sources.model(parameters.model);
@@ -163,7 +186,8 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       const identity = await whenReady(device, sources.connectTimeoutMilliseconds, context.signal);
       const execution = chooseExecution(parameters.execution, identity);
       const applied = await applier.apply(device, identity, bundle, execution === 'device', { owner: ownerOf(context.job), signal: context.signal });
-      const run = new InferenceRun(context, device, parameters, applied, execution);
+      const choice = await thresholdOf(parameters, device, identity, bundle, sources);
+      const run = new InferenceRun(context, device, parameters, applied, execution, choice.threshold);
       const rows = [...sources.rows(context.job.id)];
       context.progress(rows.length, recordings.length);
       let next = run.prepare(recordings[rows.length]);
@@ -178,7 +202,7 @@ export function inferenceJob(sources: InferenceSources): JobKind {
         context.progress(index + 1, recordings.length);
         sources.answered(context.job.device, row);
       }
-      return summarise(rows, applied.compiled.program.timestepCount);
+      return { ...summarise(rows, applied.compiled.program.timestepCount), ...choice, warnings: [...staleWarnings(bundle, sources), ...choice.warnings] };
     },
   };
 }

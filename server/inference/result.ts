@@ -45,6 +45,14 @@ export interface Summary {
   readonly saturatedFractionByLayer: Readonly<Record<string, number>>;
 }
 
+/** The figures of a run, and under what it was run. */
+export interface RunSummary extends Summary {
+  /** Confidence that it stopped at; null: no early stop. */
+  readonly threshold: number | null;
+  /** What makes all of its decisions doubtful, for people. */
+  readonly warnings: readonly string[];
+}
+
 /** More saturated conversions than this in a layer make a result doubtful (NUMERICS.md). */
 export const saturationWarningFraction = 0.001;
 

@@ -63,6 +63,11 @@ export class ChipStore {
     this.database.prepare('INSERT OR REPLACE INTO chip (id, passport) VALUES (?, ?)').run(passport.chipId, JSON.stringify(passport));
   }
 
+  /** A chip that is met for the first time gets a passport with nothing but its name. */
+  meet(chipId: string): void {
+    this.database.prepare('INSERT OR IGNORE INTO chip (id, passport) VALUES (?, ?)').run(chipId, JSON.stringify({ chipId }));
+  }
+
   /**
    * Keeps a snapshot. The same codes again replace what was known of their conditions; a passport that people wrote stays as it is.
    * @throws MacroError BAD_SNAPSHOT where the same codes are those of another chip: two chips never agree in every cell

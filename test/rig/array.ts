@@ -6,10 +6,13 @@ import type { Device, WearCounts } from '../../driver/index.js';
 import { type ArraySources, arrayJob, arrayOperations, planOperation } from '../../server/array/job.js';
 import type { Plan } from '../../server/array/plan.js';
 import { WearMeter } from '../../server/array/wear-meter.js';
+import type { SentRecording } from '../../server/dataset/recording-pack.js';
+import type { CalibrationRecord } from '../../server/calibration/record.js';
 import type { JobContext } from '../../server/job/scheduler.js';
 import type { Job } from '../../server/job/state.js';
 import type { Bundle } from '../../server/network/bundle.js';
 import { type Database, openDatabase } from '../../server/store/database.js';
+import type { Staleness } from '../../server/store/stale-snapshots.js';
 import { WearLedger } from '../../server/store/wear-ledger.js';
 import type { Chip } from '../../sim/chip.js';
 import { sha256 } from './bench.js';
@@ -47,7 +50,10 @@ export class ArrayBench {
   readonly objects = new Map<string, Uint8Array>();
   readonly bundles = new Map<string, Bundle>();
   readonly snapshots = new Map<string, Uint16Array>();
+  readonly datasets = new Map<string, readonly SentRecording[]>();
+  readonly stale = new Map<string, Staleness>();
   readonly checkpoints = new Map<string, unknown>();
+  readonly calibrations: CalibrationRecord[] = [];
   readonly sources: ArraySources;
   jobs = 0;
 
@@ -60,11 +66,15 @@ export class ArrayBench {
       model: (id) => this.bundles.get(id) as Bundle,
       models: () => [...this.bundles.keys()],
       snapshot: (digest) => this.snapshots.get(digest),
+      dataset: (id) => this.datasets.get(id) ?? [],
+      markStale: (digest, staleness) => this.stale.set(digest, staleness),
       keep: (bytes) => {
         const digest = hex(sha256(bytes));
         this.objects.set(digest, bytes);
         return digest;
       },
+      calibrations: { newest: () => this.calibrations.at(-1), add: (record) => void this.calibrations.push(record) },
+      now: () => '2025-07-01T12:00:00.000Z',
       earlierCheckpoint: (_job, name) => this.checkpoints.get(name),
     };
   }

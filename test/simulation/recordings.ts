@@ -1,7 +1,7 @@
 import type { WearMeter } from '../../server/array/wear-meter.js';
 import { encodeRecording } from '../../server/dataset/recording.js';
 import type { InferenceParameters, InferenceSources } from '../../server/inference/job.js';
-import { packRecordings, type SentRecording } from '../../server/inference/recording-pack.js';
+import { packRecordings, type SentRecording } from '../../server/dataset/recording-pack.js';
 import type { InferenceRow } from '../../server/inference/result.js';
 import type { JobStore } from '../../server/job/store.js';
 import { bundleFromFiles, filesOfBundle } from '../../server/network/bundle.js';
@@ -44,6 +44,7 @@ export function inferenceSources(store: JobStore, meter: WearMeter): InferenceSo
     connectTimeoutMilliseconds,
     meter,
     snapshot: () => undefined,
+    staleness: () => null,
     model: () => bundle,
     object: (number) => packs[Number(number)],
     rows: (id) => store.results(id) as Iterable<InferenceRow>,

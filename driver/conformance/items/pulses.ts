@@ -1,4 +1,5 @@
 import { bitLineCount, sourceLineCount } from '../../../firmware-protocol/limits.js';
+import { decodeSweepPoints } from '../../../proto/cell-sweep.js';
 import { cellOutcomes, type MethodName, type MethodRequests, type PulseKind, pulseKinds, type Region } from '../../../proto/message.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, describeFinal, expectFailure, expectResult } from '../conversation.js';
@@ -168,6 +169,61 @@ async function countedPulses(bench: Bench): Promise<void> {
   expect(wrong < 0, 'one RESET more for each cell of the region and nothing else', came);
 }
 
+/** A sweep in RESET polarity of the first cell of a region, by default so that it is inside every envelope. */
+function sweepRequest({ identity }: Conversation, { firstBitLine: bitLine, firstSourceLine: sourceLine }: Region) {
+  const { widthMaximumNanoseconds: dwellNanoseconds = 0, movesFromMillivolts = 0, complianceMaximumMicroamperes = 0 } = identity.envelope?.reset ?? {};
+  const lastMillivolts = Math.max(1, movesFromMillivolts);
+  const reset = { lastMillivolts, complianceMicroamperes: complianceMaximumMicroamperes, countedFromMillivolts: movesFromMillivolts };
+  return { bitLine, sourceLine, reset, stepMillivolts: Math.ceil(lastMillivolts / 2), dwellNanoseconds, cycles: 1 };
+}
+
+async function sweepRefusals(bench: Bench): Promise<void> {
+  const { allowedPulses } = bench.options;
+  if (allowedPulses === undefined) return;
+  const conversation = await bench.open();
+  const before = await statusOf(conversation);
+  const request = sweepRequest(conversation, allowedPulses);
+  const refused = async (changes: Partial<MethodRequests['sweepCell']>, what: string) => {
+    const final = await conversation.request('sweepCell', { ...request, ...changes });
+    expect(final.failure?.code === 'PULSE_REFUSED', `PULSE_REFUSED for ${what}`, describeFinal(final));
+    expectFailure(final, 'PULSE_REFUSED', 'NOT_APPLIED', /\d/);
+  };
+  const { reset } = request;
+  await refused({ reset: { ...reset, lastMillivolts: 60_000 }, stepMillivolts: 10_000 }, 'a sweep to 60 V');
+  await refused({ reset: { ...reset, complianceMicroamperes: 0 } }, 'a sweep without compliance');
+  await refused({ reset: { ...reset, countedFromMillivolts: 60_000 } }, 'a sweep whose steps would count from 60 V on');
+  await refused({ dwellNanoseconds: 1 }, 'a sweep too quick for a conversion');
+  const after = await statusOf(conversation);
+  expectEqual('pulses after refusals:', after.pulses, before.pulses);
+  expectEqual('array state after refusals:', after.arrayState, before.arrayState);
+}
+
+/** Up to where a pulse may begin to move the cell, and down: the one step that is so high counts, the others do not. */
+async function sweepCounts(bench: Bench): Promise<void> {
+  const { allowedPulses } = bench.options;
+  if (allowedPulses === undefined) return;
+  const conversation = await bench.open();
+  const request = sweepRequest(conversation, allowedPulses);
+  const before = await countsOf(conversation);
+  const id = bench.newId();
+  const result = expectResult(await conversation.request('sweepCell', request, { id, patience: 60_000 }), 'sweepCell');
+  const { lastMillivolts } = request.reset;
+  const stairs = [...new Set([request.stepMillivolts, lastMillivolts])];
+  const wanted = [...stairs, ...stairs.slice(0, -1).reverse()].map((amplitude) => -amplitude);
+  const points = decodeSweepPoints(await conversation.fetch(result.pointsSha256, result.sizeBytes));
+  expectEqual('amplitudes of the points:', points.map(({ amplitudeMillivolts }) => amplitudeMillivolts).join(' '), wanted.join(' '));
+  expect(points.every(({ currentNanoamperes, range }) => currentNanoamperes <= 0 && range < result.ranges.length), 'currents of the sign of the voltage, in a'
+    + ' range of the result', JSON.stringify(points));
+  expectEqual('RESET pulses of the answer:', result.resetPulses, 1);
+  const after = await countsOf(conversation);
+  const cell = request.bitLine * sourceLineCount + request.sourceLine;
+  expectEqual('RESET pulses of the cell:', after[2 * cellCount + cell] - before[2 * cellCount + cell], 1);
+  expectEqual('pulses of all cells:', after.reduce((sum, count) => sum + count, 0) - before.reduce((sum, count) => sum + count, 0), 1);
+  const again = await conversation.request('sweepCell', request, { id, patience: 60_000 });
+  expect(again.repeatedFromJournal && again.sweepCell?.resetPulses === 1, 'the answer from the journal', describeFinal(again));
+  expectEqual('pulses after the same id once more:', (await statusOf(conversation)).pulses, after.reduce((sum, count) => sum + count, 0));
+}
+
 const three = { section, protocol: 3 } as const;
 
 export const pulseItems: readonly Item[] = [
@@ -188,5 +244,13 @@ export const pulseItems: readonly Item[] = [
   {
     ...three, name: 'wear-reset', title: 'a RESET counts once for each of its cells', capabilities: ['ReadWear', 'ResetCells'], permission: 'pulses',
     run: countedPulses,
+  },
+  {
+    ...three, name: 'sweep-envelope', title: 'a sweep outside the envelope gives no pulse', capabilities: ['SweepCell'], permission: 'pulses',
+    run: sweepRefusals,
+  },
+  {
+    ...three, name: 'sweep-counts', title: 'of a sweep those steps count as pulses that may move the cell, once', capabilities: ['SweepCell', 'ReadWear'],
+    permission: 'pulses', run: sweepCounts,
   },
 ];

@@ -1,0 +1,54 @@
+import Type from 'typebox';
+import { MacroError } from '../../proto/error.js';
+import { textUpTo } from '../network/network.js';
+import { chipIdSchema } from '../snapshot/header.js';
+import type { App } from './fastify.js';
+import type { ServiceParts } from './parts.js';
+import { problems, strict } from './schemas.js';
+
+const threshold = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: 'confidence to stop at, above 0 and below 1' });
+const bodySchema = strict({
+  model: Type.String({ minLength: 1, maxLength: 128, description: 'id of the model whose mask it is for' }),
+  threshold,
+  source: Type.Optional(textUpTo(256)),
+});
+const thresholdSchema = strict({
+  chipId: Type.String(), model: Type.String(), arrayState: Type.String({ description: 'that it was stored for' }), threshold,
+  storedAt: Type.String(), source: Type.Union([Type.String(), Type.Null()]),
+  isCurrent: Type.Boolean({ description: 'the array is still in that state: runs without a threshold of their own use it' }),
+});
+export type ThresholdEntry = Type.Static<typeof thresholdSchema>;
+
+/** `/v1/chips/:id/thresholds`: confidences to stop at, each for one mask on one chip as it was then. */
+export function thresholdRoutes(app: App, { chips, thresholds, models, registry }: ServiceParts): void {
+  const params = strict({ id: chipIdSchema });
+  const put = {
+    tags: ['chips'], summary: 'Store an early-stop threshold for a chip and a bundle', params, body: bodySchema, response: { 200: thresholdSchema, ...problems },
+    description: 'It belongs to the array as it is now, so that a device that holds the chip must answer. Earlier ones are kept.',
+  };
+  app.put('/v1/chips/:id/thresholds', { schema: put }, async ({ params: { id: chipId }, body }) => {
+    const { chip } = models.read(body.model);
+    if (chip !== undefined && chip.chipId !== chipId) {
+      throw new MacroError('BUNDLE_CHIP_MISMATCH', `the bundle was made on ${chip.chipId}, the threshold is for ${chipId}`, { field: 'model' });
+    }
+    const arrayState = await registry.arrayStateOf(chipId);
+    if (arrayState === null) throw new MacroError('DEVICE_UNREACHABLE', `no device that holds chip ${chipId} answers`, { field: 'id' });
+    chips.meet(chipId);
+    const stored = { chipId, model: body.model, arrayState, threshold: body.threshold, storedAt: new Date().toISOString(), source: body.source ?? null };
+    thresholds.add(stored);
+    return { ...stored, isCurrent: true };
+  });
+
+  const list = {
+    tags: ['chips'], summary: 'Early-stop thresholds of a chip, the newest first', params,
+    response: { 200: strict({ thresholds: Type.Array(thresholdSchema) }), ...problems },
+  };
+  app.get('/v1/chips/:id/thresholds', { schema: list }, async ({ params: { id: chipId } }) => {
+    chips.passport(chipId);
+    const now = await registry.arrayStateOf(chipId);
+    const stored = thresholds.list(chipId);
+    // Of two for the same mask and array state only the newer one is used.
+    const inForce = new Map(stored.filter(({ arrayState }) => arrayState === now).reverse().map((entry) => [entry.model, entry]));
+    return { thresholds: stored.map((entry) => ({ ...entry, isCurrent: inForce.get(entry.model) === entry })) };
+  });
+}

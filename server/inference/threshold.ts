@@ -1,0 +1,23 @@
+import type { StoredThreshold } from '../store/thresholds.js';
+
+/** The confidence that a run stops at, and what is to be said of it. */
+export interface ThresholdChoice {
+  /** null: no early stop. */
+  readonly threshold: number | null;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * The threshold of a run that names none: the one that was stored for its chip and bundle, if the array is still as it was then. A threshold that fits
+ * another array stops too early or too late (PRIME.md §7), so that the bundle's own is used instead, and the run says so.
+ * @param stored for the chip and bundle, the newest first
+ * @param arrayState of the device, with the mask applied
+ */
+export function chooseThreshold(ofBundle: number, stored: readonly StoredThreshold[], arrayState: string): ThresholdChoice {
+  const fitting = stored.find((candidate) => candidate.arrayState === arrayState);
+  if (fitting !== undefined) return { threshold: fitting.threshold, warnings: [] };
+  if (stored.length === 0) return { threshold: ofBundle, warnings: [] };
+  const [{ threshold, storedAt }] = stored;
+  const why = `threshold ${threshold} of ${storedAt} was stored for another array state`;
+  return { threshold: ofBundle, warnings: [`${why}; the bundle's ${ofBundle} is used`] };
+}
