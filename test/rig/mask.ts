@@ -1,11 +1,10 @@
 import { hasCell } from '../../server/array/cell-bitmap.js';
 import { usualMaskChoice } from '../../server/array/mask-application.js';
-import { type Bundle, bundleFromFiles, filesOfBundle } from '../../server/network/bundle.js';
-import { placeNetwork } from '../../server/network/placement.js';
-import { fingerprintOf, prunedCells, snapshotDigest } from '../../server/network/snapshot.js';
+import type { Bundle, ChipRecord } from '../../server/network/bundle.js';
+import { prunedCells } from '../../server/network/snapshot.js';
 import type { Chip } from '../../sim/chip.js';
 import { overrideProfile, profileNamed } from '../../sim/profile.js';
-import { smallBundle } from '../small-bundle.js';
+import { madeOn } from './made-on.js';
 
 const geometry = { bitLines: 512, sourceLines: 512 };
 
@@ -22,13 +21,9 @@ export interface Mask {
 }
 
 export function maskOn(chip: Chip): Mask {
-  const { network, layers } = smallBundle();
-  const record = {
-    format: 'prime-chip/1' as const, chipId: chip.chipId, fingerprint: fingerprintOf(chip.codes, geometry), snapshotDigest: snapshotDigest(chip.codes),
-    weightScale: network.weightScale, placements: placeNetwork(network, { geometry }),
-  };
-  const bundle = bundleFromFiles(filesOfBundle({ network, layers: layers.map(({ name, mask }) => ({ name, mask })), chip: record }));
-  const bitmap = prunedCells(layers.map(({ mask }) => mask), record.placements, geometry);
+  const bundle = madeOn(chip);
+  const { placements } = bundle.chip as ChipRecord;
+  const bitmap = prunedCells(bundle.layers.map(({ mask }) => mask), placements, geometry);
   const pruned = [...chip.codes.keys()].filter((cell) => hasCell(bitmap, cell));
   return { bundle, pruned, conducting: new Set(pruned.filter((cell) => chip.microsiemens(cell) >= usualMaskChoice.residualLimitMicrosiemens)) };
 }
