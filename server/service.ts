@@ -139,6 +139,7 @@ function arraySourcesOf({ connectTimeoutMilliseconds }: Configuration, database:
     earlierCheckpoint: (job, name) => store.earlierCheckpoint(job, name),
     keepSnapshot: (snapshot) => chips.add(snapshot),
     dataset: (id) => datasets.read(id),
+    staleness: (digest) => staleSnapshots.of(digest),
     markStale: (digest, staleness) => staleSnapshots.mark(digest, staleness),
     calibrations: {
       newest: (chipId) => calibrations.newest(chipId),

@@ -101,6 +101,8 @@ t.test('a redraw predicts the accuracy before and after, and marks the bundles o
   t.match(refused.body, { code: 'MASK_REGROWS', detail: /pairs that the mask keeps were RESET before/ });
   const unknown = await call(b, '/v1/mask-applications', post({ model, regrow: 'redraw', dataset: 'f'.repeat(64) }));
   t.match(unknown.body, { code: 'DATASET_UNKNOWN', field: 'dataset' });
+  const [{ input, label, bytes }] = filmedDigits(1);
+  await t.rejects(b.client.uploadDataset([{ input, label, bytes: bytes.slice(0, 15) }]), { code: 'RECORDING_EMPTY' });
   const { body: { summary, job } } = await call(b, '/v1/mask-applications', post({ model, regrow: 'redraw', dataset, wait: 60 }));
   t.match(summary, { staleSnapshot: snapshot, predictedBefore: { recordings: 3 }, predictedAfter: { recordings: 3 } });
   t.same(new Set(summary.staleModels), new Set([sparse, model]));

@@ -192,6 +192,17 @@ t.test('a mask that keeps pairs which were RESET is refused with their count, an
   t.equal((await array.run(device, 'apply-mask', { model })).summary.regrownPairs, 0, 'now they are as the mask wants them');
 });
 
+t.test('a redraw that is stopped leaves the old map stale: nobody knows which pairs still have their values', async (t) => {
+  const { device, array, model, bundle } = await regrowing(t);
+  const digest = bundle.chip?.snapshotDigest ?? '';
+  await t.rejects(array.run(device, 'apply-mask', { model }), { code: 'MASK_REGROWS' });
+  t.notOk(array.stale.has(digest), 'what was refused has changed nothing');
+  const { regrowingPairs } = (await array.plan(device, 'apply-mask', { model })).figures;
+  const stopped = AbortSignal.abort();
+  await t.rejects(array.run(device, 'apply-mask', { model, regrow: 'redraw' }, stopped), { code: 'CANCELLED' });
+  t.match(array.stale.get(digest), { changedPairs: regrowingPairs });
+});
+
 t.test('regrow "program" brings pairs back to about what the snapshot recorded', async (t) => {
   const { board, device, array, before, model, bundle } = await regrowing(t);
   await t.rejects(array.run(device, 'apply-mask', { model, regrow: 'program' }), { code: 'BAD_REQUEST', message: /snapshot/ });

@@ -7,7 +7,7 @@ import { KillBench, type Victim, victims } from './rig/kill-bench.js';
 import { maskedProfile, maskOn } from './rig/mask.js';
 import { SeededPrng } from './rig/seeded-prng.js';
 
-const points = Number(process.env['PRIME_KILLS'] ?? 50);
+const points = Number(process.env['PRIME_KILLS'] ?? 20);
 const mostTurns = 500_000;
 
 function benchWithMask(test: Test, seed: number) {

@@ -216,7 +216,7 @@ t.test('a simulated chip starts from a snapshot with the very codes, and its unf
     t.throws(() => readSnapshotFile(path, shape), { code: 'BAD_PROFILE', message });
   };
   const bytes = snapshotFormats.npz.write(snapshot);
-  refused(bytes.slice(0, 100), /no zip archive/);
+  refused(bytes.slice(0, 100), /invalid zip data/);
   refused(changed(bytes, { 'flags.npy': undefined }), /holds no flags\.npy/);
   refused(changed(bytes, { 'codes.npy': writeNpy(new Uint16Array(cellCount), shape) }), /not the digest that it states/);
   refused(changed(bytes, { 'codes.npy': writeNpy(new Uint16Array(4), [2, 2]) }), /codes\.npy is not as docs/);

@@ -28,7 +28,7 @@ function ruleFor(path: string): Rule {
   if (folder === 'firmware-protocol') return { folders: ['firmware-protocol/'], packages: [] };
   if (folder === 'proto') return { folders: ['proto/', 'firmware-protocol/'], packages: ['protobufjs*'] };
   if (folder === 'driver') return { folders: ['driver/', 'proto/', 'firmware-protocol/'], packages: ['serialport', 'node:*'] };
-  if (isSimulatorProcess(path)) return { folders: ['sim/', 'proto/', 'firmware-protocol/'], packages: ['node:*', '@lydell/node-pty'] };
+  if (isSimulatorProcess(path)) return { folders: ['sim/', 'proto/', 'firmware-protocol/'], packages: ['node:*', '@lydell/node-pty', 'fflate'] };
   if (folder === 'sim') return { folders: ['sim/', 'proto/', 'firmware-protocol/'], packages: [] };
   if (folder === 'server') return { folders: ['server/', 'driver/index', 'proto/', ...numericsDoor], packages: ['*'] };
   return { folders: ['test/', 'firmware-protocol/', 'proto/', 'driver/', 'sim/', 'server/'], packages: ['*'] };

@@ -1,19 +1,14 @@
 // The search behind the demonstration network: its gradients against a differentiation that shares no code with them, the rules of the search
-// one by one, and the committed training repeated to the bit.
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+// one by one, and the first steps of the committed training repeated to the bit.
 import t from 'tap';
 import { layerGeometries, layerInputs, type Network } from '../server/network/network.js';
 import { readBundle } from '../server/network/bundle.js';
-import { demonstrationOptions, prepareSearch } from '../server/training/demonstration.js';
-import { filmedFrames, shuffled } from '../server/training/digits.js';
+import { filmedFramesOf, shuffled } from '../server/training/digits.js';
 import { fitThreshold } from '../server/training/early-stop.js';
 import { GradientNetwork } from '../server/training/gradient.js';
 import { TopologyLayer } from '../server/training/topology.js';
-import { Chip } from '../sim/chip.js';
-import { Macro } from '../sim/macro.js';
-import { profileNamed } from '../sim/profile.js';
 import { Scalar, sumOf } from './autodiff.js';
+import { committedFolder, committedReport, committedSearch } from './rig/committed-search.js';
 import { SeededPrng } from './rig/seeded-prng.js';
 
 /** Padding, a pool, two convolutions and an odd number of outputs, on a field that scalars can afford. */
@@ -154,45 +149,19 @@ t.test('an epoch visits each recording once, each epoch in another order', async
   t.strictSame(shuffled(500, 1, 0), first);
 });
 
-interface Report {
-  readonly seed: number;
-  readonly digits: number;
-  readonly epochs: number;
-  readonly chipId: string;
-  readonly history: { digest: string }[];
-  readonly device: Record<'allTimesteps' | 'earlyStop', { recordings?: number; accuracy: number; meanTimesteps: number }>;
-}
-
-const folder = join(import.meta.dirname, '..', 'server', 'training', 'demonstration');
-
-/** The whole array as the board reads it for one request, sixteen times each cell: blocks of 32 bit lines. */
-function readAsBoard(macro: Macro): Uint16Array {
-  const codes = new Uint16Array(512 * 512);
-  for (let firstBitLine = 0; firstBitLine < 512; firstBitLine += 32) {
-    const block = { firstBitLine, bitLines: 32, firstSourceLine: 0, sourceLines: 512 };
-    codes.set(macro.readCells(block, 16).codes, firstBitLine * 512);
-  }
-  return codes;
-}
-
-t.test('the first epoch of the committed training repeats to the bit', async (t) => {
-  t.ok(existsSync(join(folder, 'report.json')));
-  const report = JSON.parse(readFileSync(join(folder, 'report.json'), 'utf8')) as Report;
-  const chip = Chip.formed(profileNamed('lab'), 1);
-  t.equal(chip.chipId, report.chipId);
-  const geometry = { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: chip.profile.cellUnitNanosiemens };
-  const cells = readAsBoard(new Macro(chip));
-  const { seed, digits, epochs } = report;
-  const { search } = prepareSearch(cells, { geometry } as Parameters<typeof prepareSearch>[1], { ...demonstrationOptions, seed, epochs });
-  search.epoch(0, filmedFrames('train', digits, 10));
-  t.equal(search.digest(), report.history[0].digest);
+t.test('the first steps of the committed training repeat to the bit', async (t) => {
+  const { search, report } = committedSearch();
+  const { first: { steps, digest }, digits } = report;
+  let left = steps;
+  for (const _ of search.steps(0, digits, (index) => filmedFramesOf('train', index, 10))) if ((left -= 1) === 0) break;
+  t.equal(search.digest(), digest);
 });
 
 t.test('the committed network reads 94 % of a thousand filmed test digits on the chip, says its report', async (t) => {
-  const { device } = JSON.parse(readFileSync(join(folder, 'report.json'), 'utf8')) as Report;
+  const { device } = committedReport();
   t.ok(device.earlyStop.accuracy >= 0.94, `${device.earlyStop.accuracy}`);
   t.ok(device.earlyStop.meanTimesteps < device.allTimesteps.meanTimesteps);
-  const { layers, chip } = readBundle(folder);
+  const { layers, chip } = readBundle(committedFolder);
   t.equal(chip?.chipId, 'sim-lab-half-1');
   for (const { mask } of layers) t.ok(mask.includes(0) && mask.includes(1));
 });

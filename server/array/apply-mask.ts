@@ -1,17 +1,16 @@
 import Type, { type Static } from 'typebox';
 import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
-import { wholeArray } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
 import { type Split, splits } from '../dataset/frames.js';
-import type { SentRecording } from '../dataset/recording-pack.js';
+import { checkRecordings, type SentRecording } from '../dataset/recording-pack.js';
 import type { Bundle, ChipRecord } from '../network/bundle.js';
 import { strict, textUpTo } from '../network/network.js';
 import { writeNpy } from '../network/npy.js';
-import { predictAccuracy } from '../network/prediction.js';
 import type { Staleness } from '../store/stale-snapshots.js';
 import type { CalibrationSources } from './calibrate.js';
-import { countCells, hasCell } from './cell-bitmap.js';
-import { MaskApplication, type MaskChoice, type MaskResult, regrowChoices, usualMaskChoice } from './mask-application.js';
+import { type CellBitmap, countCells } from './cell-bitmap.js';
+import { MaskApplication, type MaskChoice, regrowChoices, usualMaskChoice } from './mask-application.js';
+import { predictMask } from './mask-prediction.js';
 import type { MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';
 import { outcomeCounts } from './outcomes.js';
@@ -37,7 +36,7 @@ interface ApplyMaskParameters extends MaskChoice {
   readonly model: string;
   /** Labelled recordings on which the accuracy is predicted. */
   readonly dataset?: string;
-  readonly split?: Split;
+  readonly split: Split;
   readonly calibrate?: boolean;
   readonly maximumPulses?: number;
   readonly user?: string;
@@ -53,8 +52,9 @@ export interface MaskSources {
   snapshot(digest: string): Uint16Array | undefined;
   /** @throws MacroError DATASET_UNKNOWN */
   dataset(id: string): readonly SentRecording[];
-  /** A map that bundles were made on is no longer true of its chip. */
-  markStale(digest: string, staleness: Staleness): void;
+  /** Why a map that bundles were made on is no longer true of its chip; null where it is. */
+  staleness(digest: string): Staleness | null;
+  markStale(digest: string, staleness: Staleness | null): void;
   /** Date and time, as ISO 8601 says it. */
   now(): string;
 }
@@ -72,27 +72,33 @@ export function applyMaskOperation(sources: MaskSources & CalibrationSources): O
     const chip = chipOf(bundle);
     return MaskApplication.look(array, bundle, chip, parameters, sources.snapshot(chip.snapshotDigest));
   };
-  /** Before: what was recorded of the cells that the mask keeps. After: what they conduct now. */
-  const predict = async (array: MeteredArray, { inspection: { pruned } }: MaskResult, parameters: ApplyMaskParameters) => {
-    const { model, dataset, split = 'number', averages: reads } = parameters;
+  const predict = ({ model, dataset, split, averages: reads }: ApplyMaskParameters, array: MeteredArray, pruned: CellBitmap) => {
     if (dataset === undefined) return {};
     const bundle = sources.model(model);
-    const recordings = sources.dataset(dataset);
-    const { codes } = await array.read(wholeArray, reads);
-    const recorded = sources.snapshot(chipOf(bundle).snapshotDigest);
-    const before = recorded?.map((code, cell) => (hasCell(pruned, cell) ? codes[cell] : code));
-    const predicted = (map: Uint16Array | undefined) =>
-      (map === undefined ? null : predictAccuracy(array.identity, bundle, map, recordings, split, array.signal));
-    return { predictedBefore: await predicted(before), predictedAfter: await predicted(codes) };
+    return predictMask(array, bundle, pruned, sources.snapshot(chipOf(bundle).snapshotDigest), sources.dataset(dataset), split, reads);
+  };
+  /** Whatever stops it, nobody may take the old values for those of pairs that could have been pulsed: they are stale before the first pulse. */
+  const apply = async (application: MaskApplication, digest: string, job: string) => {
+    application.check();
+    const before = sources.staleness(digest);
+    const mark = (changedPairs: number) => sources.markStale(digest, { job, since: sources.now(), changedPairs });
+    const { regrowing } = application.inspection;
+    if (regrowing.length > 0) mark(regrowing.length);
+    const result = await application.apply();
+    const redrawnPairs = result.changedPairs.filter(({ isRestored }) => !isRestored).length;
+    if (redrawnPairs > 0) mark(redrawnPairs);
+    else if (regrowing.length > 0) sources.markStale(digest, before);
+    return { result, isStale: redrawnPairs > 0 };
   };
   const bundlesOn = (digest: string) => sources.models().filter((id) => sources.model(id).chip?.snapshotDigest === digest);
   return {
     name: 'apply-mask',
     schema: applyMaskSchema,
     parametersOf(given) {
-      const parameters = { ...usualMaskChoice, ...(given as Static<typeof applyMaskSchema>) };
+      const parameters = { ...usualMaskChoice, split: 'number' as const, ...(given as Static<typeof applyMaskSchema>) };
       chipOf(sources.model(parameters.model));
-      if (parameters.dataset !== undefined) sources.dataset(parameters.dataset);
+      const { dataset, model, split } = parameters;
+      if (dataset !== undefined) checkRecordings(sources.dataset(dataset), sources.model(model).network.timestepCount, split);
       return parameters;
     },
     async plan(array, parameters) {
@@ -106,14 +112,11 @@ export function applyMaskOperation(sources: MaskSources & CalibrationSources): O
     async run(array, parameters, job) {
       const application = await look(array, parameters);
       const most = mostPulses(application.efforts().map(({ planned }) => planned));
-      const result = await application.apply();
+      const { snapshotDigest } = chipOf(sources.model(parameters.model));
+      const { result, isStale } = await apply(application, snapshotDigest, job.id);
       const { pruned, conducting } = result.inspection;
       for (const pair of result.changedPairs) job.row(pair);
       job.keep('outcomes', writeNpy(result.outcomes, [bitLineCount, sourceLineCount]));
-      const { snapshotDigest } = chipOf(sources.model(parameters.model));
-      const redrawn = result.changedPairs.filter(({ isRestored }) => !isRestored);
-      const isStale = redrawn.length > 0;
-      if (isStale) sources.markStale(snapshotDigest, { job: job.id, since: sources.now(), changedPairs: redrawn.length });
       const isPulsed = result.pulses.set + result.pulses.reset > 0;
       const calibration = isPulsed && parameters.calibrate !== false ? await repeatCalibration(array, job, sources) : null;
       return {
@@ -121,7 +124,7 @@ export function applyMaskOperation(sources: MaskSources & CalibrationSources): O
         outcomes: outcomeCounts(result.outcomes), stubbornCells: result.stubbornCells, pulses: result.pulses, mostPulses: most,
         regrownPairs: result.changedPairs.length, staleSnapshot: isStale ? snapshotDigest : null, staleModels: isStale ? bundlesOn(snapshotDigest) : [],
         operationSeconds: result.operationNanoseconds / 1e9, energyNanojoules: result.energyFemtojoules / 1e6, calibration,
-        ...(await predict(array, result, parameters)),
+        ...(await predict(parameters, array, pruned)),
       };
     },
   };

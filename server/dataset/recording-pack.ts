@@ -1,4 +1,6 @@
 import { MacroError } from '../../proto/error.js';
+import { binEvents, type Split } from './frames.js';
+import { parseRecording } from './recording.js';
 
 /** One recording of a run: how results call it, and its label where it has one. */
 export interface RecordingEntry {
@@ -16,6 +18,14 @@ export const maximumRecordings = 20_000;
 
 interface Header {
   readonly recordings: readonly { readonly input: string; readonly label: number | null; readonly bytes: number }[];
+}
+
+/**
+ * Does all that could fail for a recording's own fault, before there is a job, or a pulse.
+ * @throws MacroError RECORDING_… naming the recording
+ */
+export function checkRecordings(recordings: readonly SentRecording[], timestepCount: number, split: Split): void {
+  for (const { input, label, bytes } of recordings) binEvents(parseRecording(bytes, input, label), timestepCount, split);
 }
 
 const lengthBytes = 4;

@@ -1,13 +1,12 @@
 import type { FastifyRequest } from 'fastify';
 import type { Static } from 'typebox';
 import { MacroError } from '../../proto/error.js';
-import { binEvents } from '../dataset/frames.js';
 import { labelOf } from '../dataset/nmnist.js';
-import { maximumRecordingBytes, parseRecording } from '../dataset/recording.js';
+import { maximumRecordingBytes } from '../dataset/recording.js';
 import { type InferenceParameters, inferenceKind } from '../inference/job.js';
 import { inferenceOptions } from '../inference/options.js';
 import type { InferenceRow } from '../inference/result.js';
-import { maximumRecordings, packRecordings, type SentRecording } from '../dataset/recording-pack.js';
+import { checkRecordings, maximumRecordings, packRecordings, type SentRecording } from '../dataset/recording-pack.js';
 import type { Job } from '../job/state.js';
 import type { Bundle } from '../network/bundle.js';
 import type { App } from './fastify.js';
@@ -39,15 +38,10 @@ async function receive(request: FastifyRequest, query: Query): Promise<SentRecor
   return files.map(({ name, bytes }) => ({ input: name, label: labelOf(name), bytes }));
 }
 
-/** Everything that could fail for a recording's own fault fails here, before a job exists. */
-function check(recordings: readonly SentRecording[], { network }: Bundle, split: InferenceParameters['split']): void {
-  for (const { input, label, bytes } of recordings) binEvents(parseRecording(bytes, input, label), network.timestepCount, split);
-}
-
 function submit(parts: ServiceParts, query: Query, bundle: Bundle, recordings: readonly SentRecording[]): Job {
   const { registry, scheduler, store, objects } = parts;
   const { split, execution, threshold } = inferenceOptions(query);
-  check(recordings, bundle, split);
+  checkRecordings(recordings, bundle.network.timestepCount, split);
   const deviceId = registry.choose(query.device);
   const parameters: InferenceParameters = {
     model: bundle.digest,

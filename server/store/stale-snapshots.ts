@@ -25,8 +25,13 @@ export class StaleSnapshots {
     database.exec(table);
   }
 
-  /** What was changed once stays changed: of several jobs the last is named. */
-  mark(digest: string, { job, since, changedPairs }: Staleness): void {
+  /** Of several jobs the last is named. @param staleness null: it is true after all */
+  mark(digest: string, staleness: Staleness | null): void {
+    if (staleness === null) {
+      this.database.prepare('DELETE FROM stale_snapshot WHERE digest = ?').run(digest);
+      return;
+    }
+    const { job, since, changedPairs } = staleness;
     const insert = 'INSERT OR REPLACE INTO stale_snapshot (digest, job, since, changed_pairs) VALUES (?, ?, ?, ?)';
     this.database.prepare(insert).run(digest, job, since, changedPairs);
   }

@@ -31,12 +31,15 @@ function mnist(which: 'train' | 'test') {
   return known;
 }
 
-/** Films the first digits of a set and counts their events into timesteps of equal number. */
+/** The film of one digit, its events counted into timesteps of equal number. */
+export function filmedFramesOf(which: 'train' | 'test', index: number, timestepCount: number): LabelledFrames {
+  const recording = filmedDigit(which, index);
+  return { codes: binEvents(recording, timestepCount, 'number').codes, label: recording.label };
+}
+
+/** Those of the first digits of a set. */
 export function filmedFrames(which: 'train' | 'test', count: number, timestepCount: number): LabelledFrames[] {
-  return Array.from({ length: count }, (_, index) => {
-    const recording = filmedDigit(which, index);
-    return { codes: binEvents(recording, timestepCount, 'number').codes, label: recording.label };
-  });
+  return Array.from({ length: count }, (_, index) => filmedFramesOf(which, index, timestepCount));
 }
 
 /** A permutation of 0…count−1 that depends on seed and epoch alone. */

@@ -18,6 +18,8 @@ import type { EpochReport, SearchOptions } from './search.js';
 
 const connectMilliseconds = 10_000;
 const testDigits = 1000;
+/** Steps of the first epoch behind which a test compares the search. */
+const firstSteps = 20;
 /** Train digits that the threshold of the early stop is fitted on. */
 const thresholdDigits = 2000;
 
@@ -65,9 +67,12 @@ async function train(service: Service): Promise<void> {
   const { timestepCount } = found.network;
   say(`filming ${digits} train digits`);
   const recordings = filmedFrames('train', digits, timestepCount);
+  let firstDigest = '';
   const history: (EpochReport & { readonly digest: string })[] = [];
   for (let epoch = 0; epoch < epochs; epoch += 1) {
-    const report = found.search.epoch(epoch, recordings);
+    const report = found.search.epoch(epoch, recordings, (steps) => {
+      if (epoch === 0 && steps === firstSteps) firstDigest = found.search.digest();
+    });
     history.push({ ...report, digest: found.search.digest() });
     const accuracy = `accuracy ${(100 * report.accuracy).toFixed(2)} %`;
     say(`epoch ${epoch + 1} of ${epochs}: loss ${report.meanLoss.toFixed(4)}, ${accuracy}, ${report.changed} masks changed`);
@@ -87,6 +92,7 @@ async function train(service: Service): Promise<void> {
     epochs,
     ...demonstrationOptions,
     weightScale: found.network.weightScale,
+    first: { steps: firstSteps, digest: firstDigest },
     history,
     device: { testDigits, allTimesteps: whole, earlyStop: { threshold, ...stopped } },
   };

@@ -47,27 +47,37 @@ export class TopologySearch {
     });
   }
 
-  /** One pass over the recordings, in an order of its own. */
-  epoch(epoch: number, recordings: readonly LabelledFrames[]): EpochReport {
-    const { seed, batchSize, epochs } = this.options;
+  /** One pass over the recordings, in an order of its own. @param onStep called after each step with how many there were */
+  epoch(epoch: number, recordings: readonly LabelledFrames[], onStep?: (steps: number) => void): EpochReport {
     const before = this.layers.map(({ mask }) => mask.slice());
-    const order = shuffled(recordings.length, seed, epoch);
-    const batches = Math.ceil(order.length / batchSize);
-    let loss = 0;
-    let correct = 0;
-    for (let first = 0; first < order.length; first += batchSize) {
+    let [steps, loss, correct] = [0, 0, 0];
+    for (const batch of this.steps(epoch, recordings.length, (index) => recordings[index])) {
+      loss += batch.loss;
+      correct += batch.correct;
+      onStep?.((steps += 1));
+    }
+    const changed = this.layers.reduce((sum, { mask }, layer) => sum + mask.filter((kept, index) => kept !== before[layer][index]).length, 0);
+    return { epoch, meanLoss: loss / recordings.length, accuracy: correct / recordings.length, changed };
+  }
+
+  /** The same pass step by step: a batch each, and masks and scores are changed when it is told of. */
+  *steps(epoch: number, count: number, recordingAt: (index: number) => LabelledFrames): Generator<{ loss: number; correct: number }> {
+    const { seed, batchSize, epochs } = this.options;
+    const order = shuffled(count, seed, epoch);
+    const batches = Math.ceil(count / batchSize);
+    for (let first = 0; first < count; first += batchSize) {
       const batch = order.subarray(first, first + batchSize);
+      let [loss, correct] = [0, 0];
       this.place();
       for (const index of batch) {
-        const { codes, label } = recordings[index];
+        const { codes, label } = recordingAt(index);
         const outcome = this.gradients.learn(codes, label);
         loss += outcome.loss;
         correct += outcome.prediction === label ? 1 : 0;
       }
       this.step(batch.length, this.stepCount / (epochs * batches));
+      yield { loss, correct };
     }
-    const changed = this.layers.reduce((sum, { mask }, layer) => sum + mask.filter((kept, index) => kept !== before[layer][index]).length, 0);
-    return { epoch, meanLoss: loss / order.length, accuracy: correct / order.length, changed };
   }
 
   /** What the masked network says of recordings, in software and without noise. */

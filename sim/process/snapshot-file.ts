@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { unzipSync } from 'fflate';
 import { MacroError } from '../../proto/error.js';
 import { topCode } from '../chip.js';
-import { filesOfZip } from './zip-file.js';
 
 /** What a file says of the cells of a chip. */
 export interface SnapshotFile {
@@ -18,6 +18,7 @@ const headerStart = 10;
 const fileBytesMaximum = 8 * 2 ** 20;
 const unformedFlag = 2;
 const parts = { metadata: 'metadata.npy', codes: 'codes.npy', flags: 'flags.npy' };
+const known = new Set(Object.values(parts));
 
 /** The data of a .npy file (format 1.0, little-endian, C order). @param descr of NumPy: '<f4', '<u2' */
 function npyData(bytes: Buffer, descr: string, elementBytes: number, shape: Shape | undefined, means: string): Buffer {
@@ -42,11 +43,17 @@ function readNpyMap(bytes: Buffer, shape: Shape): SnapshotFile {
 
 /** A snapshot as `prime chip export` writes it (docs/snapshot.md). */
 function readNpzMap(bytes: Buffer, shape: Shape): SnapshotFile {
-  const files = filesOfZip(bytes, new Set(Object.values(parts)), fileBytesMaximum);
+  const files = unzipSync(bytes, {
+    filter({ name, originalSize }) {
+      if (!known.has(name)) return false;
+      if (originalSize > fileBytesMaximum) throw new RangeError(`${name} has ${originalSize} bytes, the limit is ${fileBytesMaximum}`);
+      return true;
+    },
+  });
   const part = (name: string): Buffer => {
-    const file = files.get(name);
-    if (file === undefined) throw new RangeError(`it holds no ${name}`);
-    return file;
+    if (!Object.hasOwn(files, name)) throw new RangeError(`it holds no ${name}`);
+    const { buffer, byteOffset, length } = files[name];
+    return Buffer.from(buffer, byteOffset, length);
   };
   const means = (name: string) => `${name} is not as docs/snapshot.md describes it`;
   const codes = npyData(part(parts.codes), '<u2', 2, shape, means(parts.codes));

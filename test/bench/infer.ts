@@ -153,15 +153,15 @@ function figure(name: string, profile: string, stop: boolean): Figure {
 export const inferFigures: readonly Figure[] = [
   figure('infer-ideal', 'ideal', false),
   figure('infer-ideal-early-stop', 'ideal', true),
-  figure('infer-lab', 'lab-paper', false),
-  figure('infer-lab-early-stop', 'lab-paper', true),
+  figure('infer-lab', 'lab', false),
+  figure('infer-lab-early-stop', 'lab', true),
   {
     name: 'infer-lab-two-workers',
     unit: 'recordings/s',
     better: 'higher',
     async open() {
       const inputs = benchInputs();
-      return { subject: pooled(inputs, 'lab-paper', 2), baseline: pooled(inputs, 'lab-paper', 1) };
+      return { subject: pooled(inputs, 'lab', 2), baseline: pooled(inputs, 'lab', 1) };
     },
   },
   { name: 'multiply-noise', unit: 'multiplies/s', better: 'higher', open: async () => ({ subject: multiplies() }) },

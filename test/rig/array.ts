@@ -51,7 +51,7 @@ export class ArrayBench {
   readonly bundles = new Map<string, Bundle>();
   readonly snapshots = new Map<string, Uint16Array>();
   readonly datasets = new Map<string, readonly SentRecording[]>();
-  readonly stale = new Map<string, Staleness>();
+  readonly stale = new Map<string, Staleness | null>();
   readonly checkpoints = new Map<string, unknown>();
   readonly calibrations: CalibrationRecord[] = [];
   readonly sources: ArraySources;
@@ -67,6 +67,7 @@ export class ArrayBench {
       models: () => [...this.bundles.keys()],
       snapshot: (digest) => this.snapshots.get(digest),
       dataset: (id) => this.datasets.get(id) ?? [],
+      staleness: (digest) => this.stale.get(digest) ?? null,
       markStale: (digest, staleness) => this.stale.set(digest, staleness),
       keep: (bytes) => {
         const digest = hex(sha256(bytes));

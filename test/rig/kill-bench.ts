@@ -51,7 +51,7 @@ class Life {
     const sources: ArraySources = {
       connectTimeoutMilliseconds: 60_000, meter: new WearMeter(this.ledger), model: (id) => bench.bundles.get(id) as Bundle, models: () => [],
       snapshot: () => snapshotCodes(new Uint8Array(0)), keep: () => '', earlierCheckpoint: (job, name) => this.store.earlierCheckpoint(job, name),
-      dataset: () => [], markStale: () => undefined, now: () => new Date(0).toISOString(),
+      dataset: () => [], staleness: () => null, markStale: () => undefined, now: () => new Date(0).toISOString(),
     };
     const kinds = arrayOperations(sources).map((operation) => arrayJob(operation, sources));
     this.scheduler = new Scheduler(this.store, { device: () => this.device, ids: () => [deviceId] }, kinds, new EventBus(), this.clock);

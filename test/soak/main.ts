@@ -2,6 +2,9 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { packageFolder } from '../../server/version.js';
+import { demonstrationNetwork } from '../../server/training/demonstration.js';
+import { filmedFrames } from '../../server/training/digits.js';
+import { committedSearch } from '../rig/committed-search.js';
 import { firmwareSkip, make } from '../rig/firmware-board.js';
 import { soakDecoder } from './decoder.js';
 import { paced } from './paced.js';
@@ -56,6 +59,18 @@ const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
     say(`sigkill: ${service + simulator} kills (${victims}), ${amidPulses} of them while pulsing, jobs ${jobs}, ${cells} cells checked`);
     if (amidPulses < kills / 5) return `only ${amidPulses} kills lie between the first and the last pulse`;
     return problems.length === 0 ? undefined : problems.join('; ');
+  },
+  async training() {
+    const { search, report } = committedSearch();
+    search.epoch(0, filmedFrames('train', report.digits, demonstrationNetwork.timestepCount));
+    say(`training: masks and scores after an epoch of ${report.digits} digits`);
+    return search.digest() === report.history[0].digest ? undefined : 'they are others than those of the committed training';
+  },
+  async kills() {
+    const { status } = spawnSync('npx', ['tap', 'run', '--disable-coverage', '--allow-empty-coverage', '--reporter=terse', 'test/kill.test.ts'], {
+      stdio: 'inherit', cwd: packageFolder(), env: { ...process.env, PRIME_KILLS: String(kills) },
+    });
+    return status === 0 ? undefined : `test/kill.test.ts ended with ${status}`;
   },
   async simulate() {
     const program = join(packageFolder(), 'dist', 'test', 'simulation', 'main.js');
