@@ -1,6 +1,6 @@
 import { layerKinds, neuronKinds } from '../proto/message.js';
 import { type KernelSettings, KernelSpace, structure } from './kernel.js';
-import { placeTile, rowBytes, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
+import { batchDrives, driveStructure, placeTile, rowBytes, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
 import type { EnergyScale, TileCells, TileLines } from './macro.js';
 import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './network-run.js';
 
@@ -8,9 +8,10 @@ const layerStructure = structure(
   [
     'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
     'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts',
-    'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts', 'differences', 'differenceBytes',
+    'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
+    'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences', 'differenceBytes',
     'rowPairs', 'rowPairsBytes', 'pairsBefore', 'pairs', 'pairEnds', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
-    'tileSumsBytes', 'windowRows', 'addends', 'sums', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'poolSize',
+    'tileSumsBytes', 'windowRows', 'addends', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'poolSize',
     'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
   ['currentFactor', 'leakFactor', 'slopeFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
@@ -165,7 +166,6 @@ class KernelLayer {
       currentFactor: factorOf(current),
       leakFactor: isFiring ? factorOf(neuron.leak) : 1,
       slopeFactor: factorOf(neuron.negativeSlope),
-      sums: space.take(slotCountOf(this.lineCount) * 4),
       ...settingsOfDrives,
     });
     if (!this.placeDifferences(cells)) this.placeTiles(cells, firstTile);
@@ -194,9 +194,22 @@ class KernelLayer {
     const slotOffsets = space.take(this.lineCount * 4);
     space.integers(slotOffsets, this.lineCount).set(Array.from({ length: this.lineCount }, (_, line) => slotOf(line) * 4));
     space.write(this.at, layerStructure, {
-      tiles, rowOffsets, slotOffsets, rowTiles: this.placeRowTiles(),
-      drivenRows: space.take(cells.length * drivenRowsBytes), drivenCounts: space.take(cells.length * planeLimit * 4),
+      tiles, rowOffsets, slotOffsets, rowTiles: this.placeRowTiles(), ...this.roomForDrives(cells.length),
     });
+  }
+
+  /** Drives of one tile wait for each other; those of several tiles are converted position by position. */
+  private roomForDrives(tileCount: number) {
+    const { space, places } = this;
+    const drives = tileCount === 1 ? batchDrives : planeLimit;
+    const waitingBytes = drives * driveStructure.sizeBytes;
+    const sumsBytes = slotCountOf(this.lineCount) * 4;
+    return {
+      drivenRows: space.take(tileCount === 1 ? batchDrives * places.length * 4 : tileCount * drivenRowsBytes),
+      drivenCounts: space.take(tileCount * planeLimit * 4),
+      waiting: space.take(tileCount * waitingBytes), waitingBytes, waitingCounts: space.take(tileCount * 4),
+      waitingOutputs: space.take(drives * 4), sums: space.take(drives * sumsBytes), sumsBytes,
+    };
   }
 
   private placeRowTiles(): number {

@@ -4,11 +4,11 @@ import type { Drive, MultiplyKey, TileCells } from './macro.js';
 const blockLines = 16;
 /** Codes of a row in a block, or variances. */
 export const rowBytes = blockLines * 4;
-/** The gain's 20 fractional bits and the noise's 8. */
-const gainUnit = 2 ** -28;
+/** The gain's 20 fractional bits. */
+const gainUnit = 2 ** -20;
 
 export const tileStructure = structure(['matrix', 'varianceBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'gains', 'offsets'], []);
-const driveStructure = structure(['rows', 'count', 'position', 'plane', 'codes', 'saturations'], ['sumOfCodes']);
+export const driveStructure = structure(['rows', 'count', 'position', 'plane', 'codes', 'shift', 'saturations'], ['sumOfCodes']);
 
 /** Where the kernel has a line: vector j, lane i of a block of 16 is line 4i + j. */
 export const slotOf = (line: number) => (line & ~15) | ((line & 3) << 2) | ((line >> 2) & 3);
@@ -20,7 +20,7 @@ export function placeTile(space: KernelSpace, settings: KernelSettings, cells: T
   const { lineCount, codes, squares } = cells;
   const rowCount = codes.length / lineCount;
   const varianceWords = blockLines * rowCount;
-  const blockWords = settings.varianceFactor > 0 ? 2 * varianceWords : varianceWords;
+  const blockWords = settings.noiseScale > 0 ? 2 * varianceWords : varianceWords;
   const blockCount = slotCountOf(lineCount) / blockLines;
   const matrix = space.take(blockCount * blockWords * 4);
   const words = space.integers(matrix, blockCount * blockWords);
@@ -48,7 +48,7 @@ function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: num
 }
 
 /** Drives that one call takes, as many as the kernel has sums for: their cells come from memory once, and what they share is added up once. */
-const batchDrives = 128;
+export const batchDrives = 128;
 
 /** A tile in a kernel, for multiplies from outside of a network. */
 export class KernelTile {

@@ -49,9 +49,17 @@
   tiles: usize;
   driveBits: i32;
   lineCount: i32;
-  /** Driven rows, 512 to each tile and plane, and how many there are. */
+  /** Bit-serial layers: driven rows of each drive that waits; of more than one tile, 512 to each tile and plane, and how many there are. */
   drivenRows: usize;
   drivenCounts: usize;
+  /** Drives that wait, so many bytes to each tile, and how many of each. */
+  waiting: usize;
+  waitingBytes: u32;
+  waitingCounts: usize;
+  /** Of each position that waits: where its outputs are, and the sums of its lines. */
+  waitingOutputs: usize;
+  sums: usize;
+  sumsBytes: u32;
   /** Exact layers, otherwise 0: differences of each pair of a window's rows. */
   differences: usize;
   differenceBytes: u32;
@@ -75,8 +83,7 @@
   /** Rows of a window, and its columns. */
   windowRows: i32;
   addends: usize;
-  /** Bit-serial layers: sums of the lines of one position, and where in them those of an output are. */
-  sums: usize;
+  /** Bit-serial layers: where in the sums of the lines those of an output are. */
   slotOffsets: usize;
   outputs: i32;
   /** Outputs rounded up to what is summed at once: neurons lie position by position. */
@@ -114,10 +121,7 @@ const quantileTable = memory.data(31 * 32 * 4, 16);
 const roundKeys = memory.data(7 * 32, 16);
 /** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
 const constants = memory.data(12 * 16, 16);
-const blockSums = memory.data(64, 16);
-const blockVariances = memory.data(64, 16);
 const blockWords = memory.data(64, 16);
-const blockCodes = memory.data(64, 16);
 /** Of each row of a tile whether a drive has it, a byte each. */
 const drivenFlags = memory.data(512, 16);
 /** Drives that are added up at once, and rows of a chunk: what one chunk of them needs has to fit the nearest cache. */
@@ -140,7 +144,7 @@ const multiplier1: u32 = 0xcd9e8d57;
 @inline const minimumPlace: usize = 64;
 @inline const maximumPlace: usize = 80;
 @inline const noiseUnitPlace: usize = 96;
-@inline const deviateUnitPlace: usize = 112;
+@inline const noiseHalfPlace: usize = 112;
 @inline const tailPlace: usize = 128;
 @inline const fractionPlace: usize = 144;
 @inline const stepPlace: usize = 160;
@@ -155,18 +159,18 @@ export function quantiles(): usize {
 }
 
 /** What all tiles of a chip share. */
-export function configure(chipSeed: u32, noiseStream: u32, factor: f64, minimum: f64, maximum: f64): void {
+export function configure(chipSeed: u32, noiseStream: u32, factor: f32, minimum: i32, maximum: i32): void {
   seed = chipSeed;
   stream = noiseStream;
   isNoisy = factor > 0;
   v128.store(constants, i64x2.splat(i64.MIN_VALUE), signBit);
   v128.store(constants, f64x2.splat(half), halfPlace);
   v128.store(constants, f64x2.splat(6755399441055744.0), biasPlace);
-  v128.store(constants, f64x2.splat(factor), variancePlace);
-  v128.store(constants, f64x2.splat(minimum), minimumPlace);
-  v128.store(constants, f64x2.splat(maximum), maximumPlace);
-  v128.store(constants, f64x2.splat(256), noiseUnitPlace);
-  v128.store(constants, f64x2.splat(1.0 / 32768.0), deviateUnitPlace);
+  v128.store(constants, f32x4.splat(factor), variancePlace);
+  v128.store(constants, i32x4.splat(minimum), minimumPlace);
+  v128.store(constants, i32x4.splat(maximum), maximumPlace);
+  v128.store(constants, f32x4.splat(1.0 / 256.0), noiseUnitPlace);
+  v128.store(constants, f32x4.splat(0.5), noiseHalfPlace);
   v128.store(constants, i32x4.splat(0x7fffffff), tailPlace);
   v128.store(constants, i32x4.splat(4095), fractionPlace);
   v128.store(constants, i32x4.splat(1023), stepPlace);
@@ -293,7 +297,7 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
 }
 
 /**
- * Normal deviates of four words. A float has the octave in its exponent, the segment in the first five bits of its mantissa and the fraction in
+ * Normal deviates of four words, as floats. A float has the octave in its exponent, the segment in the first five bits of its mantissa and the fraction in
  * the next twelve. Clearing the bit below those (and others below it) keeps the conversion from rounding up into them.
  */
 @inline function deviates(words: v128): v128 {
@@ -309,83 +313,44 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
   entries = v128.load_lane<i32>(quantileTable + (<usize>(last >>> 32) << 2), entries, 3);
   const steps = i32x4.dot_i16x8_s(v128.and(entries, v128.load(constants, stepPlace)), fractions);
   const sizes = i32x4.sub(i32x4.shr_u(entries, 10), i32x4.shr_u(steps, 12));
-  const signs = i32x4.shr_s(words, 31);
-  return i32x4.sub(v128.xor(sizes, signs), signs);
+  return v128.xor(f32x4.convert_i32x4_s(sizes), v128.andnot(words, v128.load(constants, tailPlace)));
 }
 
+/** Noise of four lines in units of the sum, of which it is a multiple of 1/256. In floats, each operation rounded as the twin rounds it. */
 @inline function noiseOf(variances: v128, normals: v128): v128 {
-  const sigmas = f64x2.floor(f64x2.sqrt(f64x2.mul(variances, v128.load(constants, variancePlace))));
-  return rounded(f64x2.mul(f64x2.mul(sigmas, normals), v128.load(constants, deviateUnitPlace)));
+  const sigmas = f32x4.sqrt(f32x4.mul(f32x4.convert_i32x4_s(variances), v128.load(constants, variancePlace)));
+  const noise = f32x4.floor(f32x4.add(f32x4.mul(sigmas, normals), v128.load(constants, noiseHalfPlace)));
+  return f32x4.mul(noise, v128.load(constants, noiseUnitPlace));
+}
+
+@inline function lowPromoted(floats: v128): v128 {
+  return f64x2.promote_low_f32x4(floats);
+}
+
+@inline function highPromoted(floats: v128): v128 {
+  return f64x2.promote_low_f32x4(v128.shuffle<i64>(floats, floats, 1, 1));
 }
 
 @inline function codesOf(sums: v128, noise: v128, gains: usize, offsets: usize): v128 {
-  const scaled = f64x2.mul(f64x2.add(f64x2.mul(sums, v128.load(constants, noiseUnitPlace)), noise), v128.load(gains));
-  return f64x2.add(rounded(scaled), v128.load(offsets));
+  return f64x2.add(rounded(f64x2.mul(f64x2.add(sums, noise), v128.load(gains))), v128.load(offsets));
 }
 
-@inline function clamped(codes: v128): v128 {
-  return f64x2.pmin(v128.load(constants, maximumPlace), f64x2.pmax(v128.load(constants, minimumPlace), codes));
-}
-
-@inline function aboveTop(codes: v128): i32 {
-  return popcnt(i64x2.bitmask(f64x2.gt(codes, v128.load(constants, maximumPlace))));
-}
-
-let saturated: i32 = 0;
-let sumOfCodes: i64 = 0;
-
-/** Adds up the driven rows of one block. */
-@inline function addBlock(tile: Tile, block: i32, rows: usize, count: i32): void {
-  const cells = tile.matrix + <usize>block * tile.blockBytes;
-  addRows(cells, rows, count, blockSums);
-  if (isNoisy) addRows(cells + tile.varianceBytes, rows, count, blockVariances);
-}
-
-/** Converts what was added up of one block of a drive, and adds the codes, shifted by their plane, to `sums`. */
-function convertBlock(tile: Tile, block: i32, codes: usize, variances: usize, c0: u32, c1: u32, c2: u32, plane: i32, sums: usize): void {
-  if (isNoisy) drawWords(c0, c1, c2, block << 2);
-  const isHalf = tile.lineCount - (block << 4) <= 8;
-  let gains = tile.gains + (<usize>block << 7);
-  let offsets = tile.offsets + (<usize>block << 7);
-  let total = i32x4.splat(0);
-  for (let at: usize = 0; at < 64; at += 16, gains += 32, offsets += 32) {
-    const lineSums = v128.load(codes + at);
-    total = i32x4.add(total, lineSums);
-    let noiseLow = f64x2.splat(0);
-    let noiseHigh = f64x2.splat(0);
-    if (isNoisy) {
-      const normals = deviates(v128.load(blockWords + at));
-      const squares = v128.load(variances + at);
-      noiseLow = noiseOf(lowDoubles(squares), lowDoubles(normals));
-      if (!isHalf) noiseHigh = noiseOf(highDoubles(squares), highDoubles(normals));
-    }
-    const low = codesOf(lowDoubles(lineSums), noiseLow, gains, offsets);
-    saturated += aboveTop(low);
-    let high = f64x2.splat(0);
-    if (!isHalf) {
-      high = codesOf(highDoubles(lineSums), noiseHigh, gains + 16, offsets + 16);
-      saturated += aboveTop(high);
-      high = clamped(high);
-    }
-    v128.store(sums + at, i32x4.add(v128.load(sums + at), i32x4.shl(integers(clamped(low), high), plane)));
-  }
-  const wide = i64x2.add(i64x2.extend_low_i32x4_u(total), i64x2.extend_high_i32x4_u(total));
-  sumOfCodes += i64x2.extract_lane(wide, 0) + i64x2.extract_lane(wide, 1);
-}
-
-@inline function counterWord(timestep: i32, tileNumber: i32, plane: i32): u32 {
-  return (timestep << 16) + (tileNumber << 8) + plane;
+/** Adds up four lanes that are not negative. */
+@inline function total(lanes: v128): i64 {
+  const wide = i64x2.add(i64x2.extend_low_i32x4_u(lanes), i64x2.extend_high_i32x4_u(lanes));
+  return i64x2.extract_lane(wide, 0) + i64x2.extract_lane(wide, 1);
 }
 
 /** A drive of one tile. */
 @unmanaged class Drive {
-  /** Numbers of the driven rows, each once; then their places in a block. */
+  /** Places of the driven rows in a block. */
   rows: usize;
   count: i32;
   position: u32;
   plane: i32;
-  /** One code a line. */
+  /** One code a line, to which codes are added, shifted by so many bits. */
   codes: usize;
+  shift: i32;
   saturations: i32;
   sumOfCodes: f64;
 }
@@ -394,14 +359,36 @@ function convertBlock(tile: Tile, block: i32, codes: usize, variances: usize, c0
   return changetype<Drive>(drives + <usize>index * offsetof<Drive>());
 }
 
-function placeRows(drive: Drive): void {
-  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u32>(row, load<u32>(row) << 6);
+/** Converts what was added up of one block of a drive, and adds the codes, shifted, to those of its lines. */
+function convertBlock(tile: Tile, block: i32, drive: Drive, codes: usize, variances: usize, inferenceNumber: u32, timestep: i32): void {
+  if (isNoisy) drawWords(inferenceNumber, (timestep << 16) + (tile.number << 8) + drive.plane, drive.position, block << 2);
+  const isHalf = tile.lineCount - (block << 4) <= 8;
+  const shift = drive.shift;
+  const sums = drive.codes + (<usize>block << 6);
+  const maximum = v128.load(constants, maximumPlace);
+  let gains = tile.gains + (<usize>block << 7);
+  let offsets = tile.offsets + (<usize>block << 7);
+  let sum = i32x4.splat(0);
+  let above = i32x4.splat(0);
+  for (let at: usize = 0; at < 64; at += 16, gains += 32, offsets += 32) {
+    const lineSums = v128.load(codes + at);
+    sum = i32x4.add(sum, lineSums);
+    const noise = isNoisy ? noiseOf(v128.load(variances + at), deviates(v128.load(blockWords + at))) : i32x4.splat(0);
+    const low = codesOf(lowDoubles(lineSums), lowPromoted(noise), gains, offsets);
+    const high = isHalf ? low : codesOf(highDoubles(lineSums), highPromoted(noise), gains + 16, offsets + 16);
+    const converted = integers(low, high);
+    above = i32x4.sub(above, i32x4.gt_s(converted, maximum));
+    const kept = i32x4.min_s(maximum, i32x4.max_s(v128.load(constants, minimumPlace), converted));
+    v128.store(sums + at, i32x4.add(v128.load(sums + at), i32x4.shl(kept, shift)));
+  }
+  drive.saturations += <i32>total(isHalf ? v128.and(above, i32x4(-1, -1, 0, 0)) : above);
+  drive.sumOfCodes += <f64>total(sum);
 }
 
 /** Bits of the driven rows. By way of flags, because a row's bit would have to wait for that of the row before. */
 function markRows(drive: Drive, rowCount: i32, bits: usize): void {
   clear(drivenFlags, rowCount);
-  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u8>(drivenFlags + <usize>load<u32>(row), 0x80);
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u8>(drivenFlags + (<usize>load<u32>(row) >> 6), 0x80);
   for (let row = 0; row < rowCount; row += 16) {
     const byte = <usize>(row / chunkRows) * (batchDrives << 3) + <usize>((row % chunkRows) >> 3);
     store<u16>(bits + byte, i8x16.bitmask(v128.load(drivenFlags + row)));
@@ -415,9 +402,44 @@ function isBySubsets(tile: Tile, drives: usize, driveCount: i32): bool {
   return count > ((tile.rowCount + 3) >> 2) * (driveCount + 16);
 }
 
-/** Codes of a block as they lie in vectors, in the order of their lines. */
-function storeLines(block: usize, codes: usize): void {
-  const v0 = v128.load(block), v1 = v128.load(block, 16), v2 = v128.load(block, 32), v3 = v128.load(block, 48);
+/** Adds up one block for a batch, codes or variances. */
+function addBlock(cells: usize, rowCount: i32, drives: usize, driveCount: i32, bySubsets: bool, sums: usize): void {
+  if (bySubsets) return addBatch(cells, rowCount, driveCount, sums);
+  for (let index = 0; index < driveCount; index++, sums += 64) {
+    const drive = driveAt(drives, index);
+    addRows(cells, drive.rows, drive.count, sums);
+  }
+}
+
+/** A batch of drives of one tile: block by block, so that cells stay in the nearest cache from drive to drive. */
+function convertBatch(tile: Tile, drives: usize, driveCount: i32, inferenceNumber: u32, timestep: i32): void {
+  const bySubsets = isBySubsets(tile, drives, driveCount);
+  for (let index = 0; index < driveCount; index++) {
+    const drive = driveAt(drives, index);
+    drive.saturations = 0;
+    drive.sumOfCodes = 0;
+    if (bySubsets) markRows(drive, tile.rowCount, drivenBits + (<usize>index << 3));
+  }
+  const variances = batchSums + (batchDrives << 6);
+  for (let block = 0; block << 4 < tile.lineCount; block++) {
+    const cells = tile.matrix + <usize>block * tile.blockBytes;
+    addBlock(cells, tile.rowCount, drives, driveCount, bySubsets, batchSums);
+    if (isNoisy) addBlock(cells + tile.varianceBytes, tile.rowCount, drives, driveCount, bySubsets, variances);
+    for (let index = 0; index < driveCount; index++) {
+      const at = <usize>index << 6;
+      convertBlock(tile, block, driveAt(drives, index), batchSums + at, variances + at, inferenceNumber, timestep);
+    }
+  }
+}
+
+/** From numbers of rows to their places. */
+function placeRows(drive: Drive): void {
+  for (let row = drive.rows, end = row + (<usize>drive.count << 2); row < end; row += 4) store<u32>(row, load<u32>(row) << 6);
+}
+
+/** Brings the codes of a block from the order of vectors to that of lines. */
+function sortLines(codes: usize): void {
+  const v0 = v128.load(codes), v1 = v128.load(codes, 16), v2 = v128.load(codes, 32), v3 = v128.load(codes, 48);
   const low01 = v128.shuffle<i32>(v0, v1, 0, 4, 1, 5), high01 = v128.shuffle<i32>(v0, v1, 2, 6, 3, 7);
   const low23 = v128.shuffle<i32>(v2, v3, 0, 4, 1, 5), high23 = v128.shuffle<i32>(v2, v3, 2, 6, 3, 7);
   v128.store(codes, v128.shuffle<i64>(low01, low23, 0, 2));
@@ -426,45 +448,33 @@ function storeLines(block: usize, codes: usize): void {
   v128.store(codes, v128.shuffle<i64>(high01, high23, 1, 3), 48);
 }
 
-/** Converts one block of a drive of a batch. */
-function convertDrive(tile: Tile, block: i32, drive: Drive, codes: usize, variances: usize, inferenceNumber: u32, timestep: i32): void {
-  saturated = 0;
-  sumOfCodes = 0;
-  clear(blockCodes, 64);
-  const where = counterWord(timestep, tile.number, drive.plane);
-  convertBlock(tile, block, codes, variances, inferenceNumber, where, drive.position, 0, blockCodes);
-  storeLines(blockCodes, drive.codes + (<usize>block << 6));
-  drive.saturations += saturated;
-  drive.sumOfCodes += <f64>sumOfCodes;
-}
-
-/** A batch of drives of one tile: block by block, so that cells stay in the cache from drive to drive. */
+/** Drives of one tile, whose rows are numbers, to the codes of its lines in their order. */
 export function multiply(tile: Tile, inferenceNumber: u32, timestep: i32, drives: usize, driveCount: i32): void {
-  const bySubsets = isBySubsets(tile, drives, driveCount);
+  const codesBytes = <usize>((tile.lineCount + 15) >> 4) << 6;
   for (let index = 0; index < driveCount; index++) {
     const drive = driveAt(drives, index);
-    drive.saturations = 0;
-    drive.sumOfCodes = 0;
-    if (bySubsets) markRows(drive, tile.rowCount, drivenBits + (<usize>index << 3));
-    else placeRows(drive);
+    placeRows(drive);
+    clear(drive.codes, codesBytes);
   }
-  for (let block = 0; block << 4 < tile.lineCount; block++) {
-    const cells = tile.matrix + <usize>block * tile.blockBytes;
-    if (bySubsets) addBatch(cells, tile.rowCount, driveCount, batchSums);
-    if (bySubsets && isNoisy) addBatch(cells + tile.varianceBytes, tile.rowCount, driveCount, batchSums + (batchDrives << 6));
-    for (let index = 0; index < driveCount; index++) {
-      const drive = driveAt(drives, index);
-      if (!bySubsets) addBlock(tile, block, drive.rows, drive.count);
-      const codes = bySubsets ? batchSums + (<usize>index << 6) : blockSums;
-      const variances = bySubsets ? codes + (batchDrives << 6) : blockVariances;
-      convertDrive(tile, block, drive, codes, variances, inferenceNumber, timestep);
-    }
+  convertBatch(tile, drives, driveCount, inferenceNumber, timestep);
+  for (let index = 0; index < driveCount; index++) {
+    const codes = driveAt(drives, index).codes;
+    for (let block: usize = 0; block < codesBytes; block += 64) sortLines(codes + block);
   }
 }
 
 @inline function book(layer: Layer, sum: f64): void {
   layer.drives += 1;
   layer.energyFemtojoules += layer.driveFemtojoules + Math.floor(sum * layer.unitFemtojoules + half);
+}
+
+function setDrive(drive: Drive, rows: usize, count: i32, position: u32, plane: i32, codes: usize): void {
+  drive.rows = rows;
+  drive.count = count;
+  drive.position = position;
+  drive.plane = plane;
+  drive.codes = codes;
+  drive.shift = plane;
 }
 
 /** One bit a code and plane. What is read past the end of a row belongs to no window of it. */
@@ -515,14 +525,24 @@ function listDriven(layer: Layer, bits: usize, firstBit: i32, next: usize): usiz
   return append(word, offsets, next);
 }
 
-/** Lists the driven rows of the only tile, plane by plane. */
-function listRows(layer: Layer, bits: usize, firstBit: i32): void {
+/** Lists the drives of a position where there is one tile, plane by plane. @returns whether there are any */
+function listDrives(layer: Layer, bits: usize, firstBit: i32, position: u32, codes: usize): bool {
   const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
-  for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
-    const rows = layer.drivenRows + (plane << 11);
-    const end = listDriven(layer, bits + plane * planeBytes, firstBit, rows);
-    store<i32>(layer.drivenCounts + (plane << 2), <i32>((end - rows) >> 2));
+  const before = load<i32>(layer.waitingCounts);
+  let count = before;
+  let rows = layer.drivenRows;
+  if (count > 0) {
+    const last = driveAt(layer.waiting, count - 1);
+    rows = last.rows + (<usize>last.count << 2);
   }
+  for (let plane = 0; plane < layer.driveBits; plane++, bits += planeBytes) {
+    const end = listDriven(layer, bits, firstBit, rows);
+    if (end == rows) continue;
+    setDrive(driveAt(layer.waiting, count++), rows, <i32>((end - rows) >> 2), position, plane, codes);
+    rows = end;
+  }
+  store<i32>(layer.waitingCounts, count);
+  return count > before;
 }
 
 /** Bits of the codes that are not 0 among the `left` next ones of a span, eight at most. */
@@ -561,39 +581,58 @@ function gatherRows(layer: Layer, window: usize): void {
   }
 }
 
-/** One position bit-serially: every tile and plane with a driven row is converted. */
-function convertPosition(layer: Layer, window: usize, bits: usize, firstBit: i32, inferenceNumber: u32, timestep: i32, position: u32): bool {
-  if (layer.tileCount == 1) listRows(layer, bits, firstBit);
-  else gatherRows(layer, window);
-  clear(layer.sums, <usize>(layer.lineCount + 15) >> 4 << 6);
+/** Lists the drives of a position tile by tile, plane by plane. @returns whether there are any */
+function sortDrives(layer: Layer, window: usize, position: u32, codes: usize): bool {
+  gatherRows(layer, window);
   let isDriven = false;
-  for (let index = 0; index < layer.tileCount; index++) {
-    const tile = changetype<Tile>(layer.tiles + <usize>index * offsetof<Tile>());
-    for (let plane = 0; plane < layer.driveBits; plane++) {
-      const count = load<i32>(layer.drivenCounts + (<usize>index << 4) + (<usize>plane << 2));
-      if (count == 0) continue;
-      isDriven = true;
-      const rows = layer.drivenRows + (<usize>index << 13) + (<usize>plane << 11);
-      const where = counterWord(timestep, tile.number, plane);
-      saturated = 0;
-      sumOfCodes = 0;
-      for (let block = 0; block << 4 < tile.lineCount; block++) {
-        addBlock(tile, block, rows, count);
-        convertBlock(tile, block, blockSums, blockVariances, inferenceNumber, where, position, plane, layer.sums + (<usize>block << 6));
-      }
-      layer.saturations += saturated;
-      book(layer, <f64>sumOfCodes);
+  for (let index: usize = 0; index < <usize>layer.tileCount; index++) {
+    let count = 0;
+    for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
+      const rowCount = load<i32>(layer.drivenCounts + (index << 4) + (plane << 2));
+      if (rowCount == 0) continue;
+      const rows = layer.drivenRows + (index << 13) + (plane << 11);
+      setDrive(driveAt(layer.waiting + index * layer.waitingBytes, count++), rows, rowCount, position, <i32>plane, codes);
     }
+    store<i32>(layer.waitingCounts + (index << 2), count);
+    isDriven = isDriven || count > 0;
   }
   return isDriven;
 }
 
-/** Recombined sums: of each output the plus line less the minus line, over the sums of the lines. */
-function subtractLines(layer: Layer, differences: usize): void {
+/** Converts the drives of one tile that wait. */
+function convertTile(layer: Layer, index: usize, inferenceNumber: u32, timestep: i32): void {
+  const drives = layer.waiting + index * layer.waitingBytes;
+  const counts = layer.waitingCounts + (index << 2);
+  const count = load<i32>(counts);
+  convertBatch(changetype<Tile>(layer.tiles + index * offsetof<Tile>()), drives, count, inferenceNumber, timestep);
+  for (let at = 0; at < count; at++) {
+    const drive = driveAt(drives, at);
+    layer.saturations += drive.saturations;
+    book(layer, drive.sumOfCodes);
+  }
+  store<i32>(counts, 0);
+}
+
+/** Converts all that waits, and recombines the sums of each position. */
+function convertWaiting(layer: Layer, positionCount: i32, inferenceNumber: u32, timestep: i32): void {
+  for (let index: usize = 0; index < <usize>layer.tileCount; index++) convertTile(layer, index, inferenceNumber, timestep);
+  let sums = layer.sums;
+  for (let at = layer.waitingOutputs, end = at + (<usize>positionCount << 2); at < end; at += 4, sums += layer.sumsBytes) {
+    subtractLines(layer, sums, load<u32>(at));
+  }
+}
+
+/** Whether the drives of another position might not fit. Rows of several tiles have room for one position. */
+function isFull(layer: Layer): bool {
+  return layer.tileCount > 1 || load<i32>(layer.waitingCounts) + layer.driveBits > <i32>batchDrives;
+}
+
+/** Recombined sums: of each output the plus line less the minus line. */
+function subtractLines(layer: Layer, sums: usize, differences: usize): void {
   const plus = layer.slotOffsets;
   const minus = plus + (<usize>layer.outputs << 2);
   for (let at: usize = 0; at < <usize>layer.outputs << 2; at += 4) {
-    store<i32>(differences + at, load<i32>(layer.sums + load<u32>(plus + at)) - load<i32>(layer.sums + load<u32>(minus + at)));
+    store<i32>(differences + at, load<i32>(sums + load<u32>(plus + at)) - load<i32>(sums + load<u32>(minus + at)));
   }
 }
 
@@ -874,16 +913,32 @@ function countPlanes(layer: Layer): void {
   }
 }
 
-/** A row of positions bit-serially. */
-function convertPositions(layer: Layer, row: i32, sums: usize, inferenceNumber: u32, timestep: i32): void {
-  const bits = layer.bits + <usize>(row * layer.stepRows) * layer.bitRowBytes;
-  const positionBytes = <usize>layer.neuronStride << 2;
-  let window = layer.input + <usize>row * layer.positionRowBytes;
-  for (let column = 0; column < layer.positionColumns; column++, window += layer.positionColumnBytes, sums += positionBytes) {
-    const position = row * layer.positionColumns + column;
-    if (convertPosition(layer, window, bits, column * layer.stepCodes, inferenceNumber, timestep, position)) subtractLines(layer, sums);
-    else clear(sums, positionBytes);
+/** All positions bit-serially, in batches: every tile and plane with a driven row is converted. */
+function convertPositions(layer: Layer, inferenceNumber: u32, timestep: i32): void {
+  const outputBytes = <usize>layer.neuronStride << 2;
+  let outputs = layer.sumsOfOutputs;
+  let waiting = 0;
+  for (let row = 0, position: u32 = 0; row < layer.positionRows; row++) {
+    const bits = layer.bits + <usize>(row * layer.stepRows) * layer.bitRowBytes;
+    let window = layer.input + <usize>row * layer.positionRowBytes;
+    for (let column = 0; column < layer.positionColumns; column++, position++, window += layer.positionColumnBytes, outputs += outputBytes) {
+      const sums = layer.sums + <usize>waiting * layer.sumsBytes;
+      const isDriven = layer.tileCount == 1
+        ? listDrives(layer, bits, column * layer.stepCodes, position, sums)
+        : sortDrives(layer, window, position, sums);
+      if (!isDriven) {
+        clear(outputs, outputBytes);
+        continue;
+      }
+      clear(sums, layer.sumsBytes);
+      store<u32>(layer.waitingOutputs + (<usize>waiting << 2), <u32>outputs);
+      waiting += 1;
+      if (!isFull(layer)) continue;
+      convertWaiting(layer, waiting, inferenceNumber, timestep);
+      waiting = 0;
+    }
   }
+  convertWaiting(layer, waiting, inferenceNumber, timestep);
 }
 
 /** One timestep of a layer, from the drive codes of its input to those of the next one's. */
@@ -891,17 +946,14 @@ export function stepLayer(layer: Layer, inferenceNumber: u32, timestep: i32): vo
   layer.drives = 0;
   layer.saturations = 0;
   countPlanes(layer);
-  const isExact = layer.differences != 0;
-  if (isExact) {
+  if (layer.differences != 0) {
     gatherPairs(layer);
     bookGrids(layer);
+    const rowBytes = <usize>(layer.positionColumns * layer.neuronStride) << 2;
+    for (let row = 0, sums = layer.sumsOfOutputs; row < layer.positionRows; row++, sums += rowBytes) addPositions(layer, row, sums);
   } else {
-    markPlanes(layer);
-  }
-  const rowBytes = <usize>(layer.positionColumns * layer.neuronStride) << 2;
-  for (let row = 0, sums = layer.sumsOfOutputs; row < layer.positionRows; row++, sums += rowBytes) {
-    if (isExact) addPositions(layer, row, sums);
-    else convertPositions(layer, row, sums, inferenceNumber, timestep);
+    if (layer.tileCount == 1) markPlanes(layer);
+    convertPositions(layer, inferenceNumber, timestep);
   }
   fire(layer);
   if (layer.output != 0) pool(layer);

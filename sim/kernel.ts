@@ -5,7 +5,7 @@ import type { Chip } from './chip.js';
 /** The functions of kernel.as.ts. Every number is an address in the memory, a count, or a parameter of the chip. */
 interface KernelFunctions {
   quantiles(): number;
-  configure(chipSeed: number, noiseStream: number, varianceFactor: number, minimumCode: number, maximumCode: number): void;
+  configure(chipSeed: number, noiseStream: number, noiseScale: number, minimumCode: number, maximumCode: number): void;
   multiply(tile: number, inferenceNumber: number, timestep: number, drives: number, driveCount: number): void;
   stepLayer(layer: number, inferenceNumber: number, timestep: number): void;
   placeFrame(frame: number, channels: number, height: number, width: number, input: number, rowBytes: number, pixelBytes: number): void;
@@ -14,7 +14,7 @@ interface KernelFunctions {
 /** How the converters of a chip round off: what every kernel of it is configured with. */
 export interface KernelSettings {
   readonly chip: Chip;
-  readonly varianceFactor: number;
+  readonly noiseScale: number;
   readonly minimumCode: number;
   readonly maximumCode: number;
   /** Codes are exact sums, whatever gains and offsets say. */
@@ -48,13 +48,13 @@ export class KernelSpace {
   private readonly memory = new WebAssembly.Memory({ initial: 2 });
   private next = firstFreeByte;
 
-  constructor(program: WebAssembly.Module, { chip, varianceFactor, minimumCode, maximumCode }: KernelSettings) {
+  constructor(program: WebAssembly.Module, { chip, noiseScale, minimumCode, maximumCode }: KernelSettings) {
     const abort = () => {
       throw new Error('the kernel of the macro failed');
     };
     const { exports } = new WebAssembly.Instance(program, { env: { memory: this.memory, abort } });
     this.functions = exports as unknown as KernelFunctions;
-    this.functions.configure(chip.seed, noiseStream.multiply, varianceFactor, minimumCode, maximumCode);
+    this.functions.configure(chip.seed, noiseStream.multiply, noiseScale, minimumCode, maximumCode);
     this.writeQuantiles();
   }
 

@@ -1,5 +1,5 @@
 import { sourceLineCount } from '../firmware-protocol/limits.js';
-import { convert, GaussianStream, shiftRounded } from '../firmware-protocol/numerics/index.js';
+import { convert, GaussianStream, gaussianOne, shiftRounded } from '../firmware-protocol/numerics/index.js';
 import type { Pulse } from '../proto/message.js';
 import { noiseStream } from './chance.js';
 import { type Chip, squareUnit, topCode } from './chip.js';
@@ -79,6 +79,7 @@ export class Macro {
   private readonly tiles = new Map<string, TileCells>();
   private tilesState = '';
   private readonly varianceFactor: number;
+  private readonly noiseScale: number;
   private readonly multiplyNoise: GaussianStream;
   private readonly readNoise: GaussianStream;
   private readonly energyScale: EnergyScale;
@@ -99,6 +100,7 @@ export class Macro {
     this.converters = new Converters(profile, chip.seed);
     // σ in 1/256 unit is sqrt(Σ g² · (256 r)²); the squares are in units of 2^12, the factor has 8 fractional bits that the root leaves as 4.
     this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * squareUnit * 2 ** varianceFactorBits);
+    this.noiseScale = Math.fround(this.varianceFactor / gaussianOne ** 2);
     this.multiplyNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.multiply });
     this.readNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.read });
     this.currentMeter = new CurrentMeter(chip, this.converters, this.conduction, this.readNoise, (cell, code) => this.readSigma(cell, code));
@@ -215,7 +217,7 @@ export class Macro {
 
   private get kernelSettings() {
     const { minimumCode, maximumCode, isExact } = this.converters;
-    return { chip: this.chip, varianceFactor: this.varianceFactor, minimumCode, maximumCode, isExact: isExact && !this.isNoisy };
+    return { chip: this.chip, noiseScale: this.noiseScale, minimumCode, maximumCode, isExact: isExact && !this.isNoisy };
   }
 
   private kernelTile(kernel: WebAssembly.Module, cells: TileCells, range: number): KernelTile {
@@ -284,11 +286,11 @@ export class Macro {
   }
 
   private convertLines({ lineCount, gainsQ20, offsets }: TileCells, range: number, out: Int32Array): number {
-    const { sums, variances, deviates, varianceFactor } = this;
+    const { sums, variances, deviates, noiseScale } = this;
     const { minimumCode, maximumCode } = this.converters;
     let saturated = 0;
     for (let line = 0; line < lineCount; line += 1) {
-      const noise = varianceFactor === 0 ? 0 : shiftRounded(Math.floor(Math.sqrt(variances[line] * varianceFactor)) * deviates[line], 15);
+      const noise = noiseScale === 0 ? 0 : noiseOf(variances[line], noiseScale, deviates[line]);
       const at = range * lineCount + line;
       let code = convert(sums[line], noise, gainsQ20[at], offsets[at]);
       if (code > maximumCode) {
@@ -397,6 +399,15 @@ export class Macro {
     const code = Math.round((adcCode * stepNumeratorNanosiemens) / (stepDenominator * this.chip.profile.cellUnitNanosiemens));
     return Math.min(topCode - 1, code);
   }
+}
+
+/**
+ * Noise of a sum in 1/256 unit. In floats of 32 bits, each operation rounded, so that the kernel has four at once: 24 digits are more than any noise has.
+ * @param deviate in 1/32768 σ
+ */
+function noiseOf(variance: number, scale: number, deviate: number): number {
+  const sigma = Math.fround(Math.sqrt(Math.fround(Math.fround(variance) * scale)));
+  return Math.floor(Math.fround(Math.fround(sigma * deviate) + 0.5));
 }
 
 /** Adds rows of a matrix, four at a time so that the sums are loaded and stored once for four; integers, so the order does not matter. */
