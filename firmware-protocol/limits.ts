@@ -10,6 +10,7 @@ export const maximumWindowFrames = 32;
 
 export const bitLineCount = 512;
 export const sourceLineCount = 512;
+export const cellCount = bitLineCount * sourceLineCount;
 export const maximumDriveCode = 15;
 export const maximumTimestepCount = 64;
 export const maximumLayerCount = 8;

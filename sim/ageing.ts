@@ -1,4 +1,4 @@
-import { type Chance, decades, noiseStream } from './chance.js';
+import { CellDeviates, type Chance, decades, noiseStream } from './chance.js';
 import type { Profile } from './profile.js';
 
 const nanosecondsPerSecond = 1e9;
@@ -25,8 +25,14 @@ export interface CellAge {
  */
 export class AgeingLaw {
   private readonly accelerated: number;
+  private readonly driftDeviates: CellDeviates;
+  /** Cells that one operation has moved are of one age, mostly. */
+  private lastDecades = { elapsed: 0, decades: 0 };
+  /** All cells are looked at as of one moment. */
+  private last = { now: Number.NaN, since: Number.NaN, moment: 0 };
 
   constructor(private readonly profile: Profile, private readonly chance: Chance) {
+    this.driftDeviates = new CellDeviates(chance, noiseStream.drift);
     this.accelerated = 2 ** ((profile.temperatureCelsius - referenceCelsius) / profile.driftDoublingCelsius);
   }
 
@@ -45,6 +51,14 @@ export class AgeingLaw {
    * @param sinceNanoseconds when a pulse last moved any cell; −Infinity: never
    */
   momentNanoseconds(nowNanoseconds: number, sinceNanoseconds: number): number {
+    const { last } = this;
+    if (last.now !== nowNanoseconds || last.since !== sinceNanoseconds) {
+      this.last = { now: nowNanoseconds, since: sinceNanoseconds, moment: this.workOutMoment(nowNanoseconds, sinceNanoseconds) };
+    }
+    return this.last.moment;
+  }
+
+  private workOutMoment(nowNanoseconds: number, sinceNanoseconds: number): number {
     const step = this.profile.ageingStepNanoseconds;
     if (!this.isOnlyDrifting) return Math.floor(nowNanoseconds / step) * step;
     if (sinceNanoseconds === Number.NEGATIVE_INFINITY) return sinceNanoseconds;
@@ -69,9 +83,14 @@ export class AgeingLaw {
   private driftFactor({ cell, movedByPulse, changedAtNanoseconds }: CellAge, nowNanoseconds: number): number {
     const { driftMeanFractionPerDecade, driftSdFractionPerDecade, driftReferenceNanoseconds } = this.profile;
     if (!this.isDrifting || changedAtNanoseconds === Number.NEGATIVE_INFINITY) return 1;
-    const rate = driftMeanFractionPerDecade + driftSdFractionPerDecade * this.chance.normal(noiseStream.drift, cell, movedByPulse);
+    const rate = driftMeanFractionPerDecade + driftSdFractionPerDecade * this.driftDeviates.of(cell, movedByPulse);
     const elapsed = ((nowNanoseconds - changedAtNanoseconds) * this.accelerated) / driftReferenceNanoseconds;
-    return Math.max(0, 1 - rate * decades(1 + Math.max(0, elapsed)));
+    return Math.max(0, 1 - rate * this.decadesAfter(Math.max(0, elapsed)));
+  }
+
+  private decadesAfter(elapsed: number): number {
+    if (this.lastDecades.elapsed !== elapsed) this.lastDecades = { elapsed, decades: decades(1 + elapsed) };
+    return this.lastDecades.decades;
   }
 
   private disturbFactor({ drivenNanoseconds, halfSelections }: CellAge): number {

@@ -1,3 +1,4 @@
+import { cellCount } from '../firmware-protocol/limits.js';
 import { GaussianStream, gaussianOfWord, gaussianOne, philox } from '../firmware-protocol/numerics/index.js';
 
 const rounds = 7;
@@ -55,6 +56,27 @@ export class Chance {
     block[3] = 0;
     philox(block, this.seed, purpose, rounds);
     return block[0];
+  }
+}
+
+/** One normal deviate of each cell, kept: it is asked for whenever slow states are looked at. */
+export class CellDeviates {
+  private values = new Float64Array(0);
+  /** Of each cell one more than the `again` of its value; 0: none yet. */
+  private names = new Uint32Array(0);
+
+  constructor(private readonly chance: Chance, private readonly purpose: Purpose) {}
+
+  of(cell: number, again = 0): number {
+    if (this.values.length === 0) {
+      this.values = new Float64Array(cellCount);
+      this.names = new Uint32Array(cellCount);
+    }
+    if (this.names[cell] !== again + 1) {
+      this.values[cell] = this.chance.normal(this.purpose, cell, again);
+      this.names[cell] = again + 1;
+    }
+    return this.values[cell];
   }
 }
 

@@ -1,13 +1,12 @@
-import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
+import { bitLineCount, cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import type { Pulse } from '../proto/message.js';
 import { AgeingLaw, type CellAge } from './ageing.js';
-import { Chance, noiseStream } from './chance.js';
+import { CellDeviates, Chance, noiseStream } from './chance.js';
 import { applyCells, bytesOf, encodeCells, type Values } from './chip-changes.js';
 import { FormingLaw } from './forming.js';
 import type { Profile } from './profile.js';
 import { type SwitchedCell, SwitchingLaw } from './switching.js';
 
-export const cellCount = bitLineCount * sourceLineCount;
 export const topCode = 65535;
 
 /** What has happened to a cell. A cell that was SET counts as formed again. */
@@ -58,6 +57,7 @@ export class Chip {
   private readonly forming: FormingLaw;
   private readonly switching: SwitchingLaw;
   private readonly ageing: AgeingLaw;
+  private readonly noiseDeviates: CellDeviates;
   /** Operation time at which a pulse last moved any cell. */
   private movedAtNanoseconds = Number.NEGATIVE_INFINITY;
   /** Number of the pulse that moved a cell last. */
@@ -77,6 +77,7 @@ export class Chip {
     this.forming = new FormingLaw(profile, this.chance);
     this.switching = new SwitchingLaw(profile, this.chance);
     this.ageing = new AgeingLaw(profile, this.chance);
+    this.noiseDeviates = new CellDeviates(this.chance, noiseStream.noiseScale);
   }
 
   /** A chip as it comes from the fab: nothing conducts. */
@@ -139,7 +140,7 @@ export class Chip {
   noiseSquare(cell: number, code: number): number {
     const { readNoiseSpread } = this.profile;
     if (readNoiseSpread === 0) return Math.round((code * code) / squareUnit);
-    const scale = 1 + readNoiseSpread * this.chance.normal(noiseStream.noiseScale, cell);
+    const scale = 1 + readNoiseSpread * this.noiseDeviates.of(cell);
     return Math.round((code * code * scale * scale) / (squareUnit * (1 + readNoiseSpread * readNoiseSpread)));
   }
 

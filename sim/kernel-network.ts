@@ -8,7 +8,7 @@ const layerStructure = structure(
   [
     'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
     'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts',
-    'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
+    'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
     'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences', 'differenceBytes',
     'rowPairs', 'rowPairsBytes', 'pairsBefore', 'pairs', 'pairEnds', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
     'tileSumsBytes', 'windowRows', 'addends', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'poolSize',
@@ -43,8 +43,9 @@ const rowUnit = 2 ** -16;
 const planeLimit = 4;
 /** Rows of a tile in one plane, and of all planes. */
 const drivenRowsBytes = 512 * 4 * planeLimit;
-/** Bits are read eight bytes at a time. */
+/** Bits are read eight bytes at a time, and the place of no bit is past those of a word. */
 const bitSlackBytes = 9;
+const wordBits = 64;
 const maximumInt16 = 2 ** 15 - 1;
 const maximumInt32 = 2 ** 31 - 1;
 /** Outputs are summed 16 at a time, the last 12 or fewer 12 at a time. */
@@ -189,7 +190,7 @@ class KernelLayer {
     for (const [index, tile] of cells.entries()) {
       placeTile(space, settings, tile, layer.range, tiles + index * tileStructure.sizeBytes, firstTile + index);
     }
-    const rowOffsets = space.take(places.length * 4);
+    const rowOffsets = space.take((places.length + wordBits) * 4);
     space.integers(rowOffsets, places.length).set(this.valuesOf(({ row }) => row * rowBytes, 0));
     const slotOffsets = space.take(this.lineCount * 4);
     space.integers(slotOffsets, this.lineCount).set(Array.from({ length: this.lineCount }, (_, line) => slotOf(line) * 4));

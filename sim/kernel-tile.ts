@@ -4,10 +4,12 @@ import type { Drive, MultiplyKey, TileCells } from './macro.js';
 const blockLines = 16;
 /** Codes of a row in a block, or variances. */
 export const rowBytes = blockLines * 4;
+/** Four gains in double, four offsets in int32. */
+const fourLinesBytes = 4 * 8 + 4 * 4;
 /** The gain's 20 fractional bits. */
 const gainUnit = 2 ** -20;
 
-export const tileStructure = structure(['matrix', 'varianceBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'gains', 'offsets'], []);
+export const tileStructure = structure(['matrix', 'varianceBytes', 'blockBytes', 'rowCount', 'lineCount', 'number', 'lines'], []);
 export const driveStructure = structure(['rows', 'count', 'position', 'plane', 'codes', 'shift', 'saturations'], ['sumOfCodes']);
 
 /** Where the kernel has a line: vector j, lane i of a block of 16 is line 4i + j. */
@@ -32,18 +34,23 @@ export function placeTile(space: KernelSpace, settings: KernelSettings, cells: T
       if (blockWords > varianceWords) words[word + varianceWords] = squares[cell];
     }
   }
-  const { isExact } = settings;
-  const gains = placeLineValues(space, lineCount, (line) => (isExact ? 2 ** 20 : cells.gainsQ20[range * lineCount + line]) * gainUnit);
-  const offsets = placeLineValues(space, lineCount, (line) => (isExact ? 0 : cells.offsets[range * lineCount + line]));
   space.write(at, tileStructure, {
-    matrix, varianceBytes: varianceWords * 4, blockBytes: blockWords * 4, rowCount, lineCount, number, gains, offsets,
+    matrix, varianceBytes: varianceWords * 4, blockBytes: blockWords * 4, rowCount, lineCount, number, lines: placeLines(space, settings, cells, range),
   });
 }
 
-function placeLineValues(space: KernelSpace, lineCount: number, pick: (line: number) => number): number {
-  const at = space.take(slotCountOf(lineCount) * 8);
-  const values = space.doubles(at, slotCountOf(lineCount));
-  for (let line = 0; line < lineCount; line += 1) values[slotOf(line)] = pick(line);
+/** Of each four slots their gains, then their offsets. */
+function placeLines(space: KernelSpace, { isExact }: KernelSettings, { lineCount, gainsQ20, offsets }: TileCells, range: number): number {
+  const fours = slotCountOf(lineCount) / 4;
+  const at = space.take(fours * fourLinesBytes);
+  const gains = space.doubles(at, (fours * fourLinesBytes) / 8);
+  const codes = space.integers(at, (fours * fourLinesBytes) / 4);
+  for (let line = 0; line < lineCount; line += 1) {
+    const slot = slotOf(line);
+    const four = (slot >> 2) * fourLinesBytes;
+    gains[four / 8 + (slot & 3)] = isExact ? 1 : gainsQ20[range * lineCount + line] * gainUnit;
+    codes[four / 4 + 8 + (slot & 3)] = isExact ? 0 : offsets[range * lineCount + line];
+  }
   return at;
 }
 

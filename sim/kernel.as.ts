@@ -13,10 +13,8 @@
   lineCount: i32;
   /** Number of the tile in its program. */
   number: i32;
-  /** One double a slot: codes a unit of the sum. */
-  gains: usize;
-  /** One double a slot: codes. */
-  offsets: usize;
+  /** Of each four lines, codes a unit of the sum (f64) and offsets in codes (i32). */
+  lines: usize;
 }
 
 /** One layer of a network with its places in memory; kernel-layer.ts fills it in. */
@@ -42,6 +40,8 @@
   stepCodes: i32;
   /** In how many bit planes each code was driven, int16, until it is read out. */
   planeCounts: usize;
+  /** Above these no code of the input has a bit. */
+  planesUsed: i32;
   /** Of each code of a window: its row's place in a block (u32) and its tile (u8). */
   rowOffsets: usize;
   rowTiles: usize;
@@ -112,16 +112,15 @@
 }
 
 const half: f64 = 0.5;
-/** Of 64 bits that are loaded, those that are there however the first one lies in its byte, rounded down. */
-const bitsPerLoad: i32 = 56;
 
 /** Packed quantiles: 2^10 · quantile + step to the next, 32 segments to each of 31 octaves. */
 const quantileTable = memory.data(31 * 32 * 4, 16);
+/** Where the exponent 0 would be whose first tail, of 1, has 127. */
+@inline const firstQuantile: usize = quantileTable - (127 << 7);
 /** The two keys of each round, splat. */
 const roundKeys = memory.data(7 * 32, 16);
 /** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
-const constants = memory.data(12 * 16, 16);
-const blockWords = memory.data(64, 16);
+const constants = memory.data(11 * 16, 16);
 /** Of each row of a tile whether a drive has it, a byte each. */
 const drivenFlags = memory.data(512, 16);
 /** Drives that are added up at once, and rows of a chunk: what one chunk of them needs has to fit the nearest cache. */
@@ -133,6 +132,8 @@ const drivenBits = memory.data(8 * 128 * 8, 16);
 const subsets = memory.data(16 * 16 * 64, 16);
 /** Codes of a block, drive by drive, then variances. */
 const batchSums = memory.data(2 * 128 * 64, 16);
+/** Random words of a block, drive by drive: one draw is a long chain of steps, and many go on at once. */
+const batchWords = memory.data(128 * 64, 16);
 
 const multiplier0: u32 = 0xd2511f53;
 const multiplier1: u32 = 0xcd9e8d57;
@@ -143,12 +144,11 @@ const multiplier1: u32 = 0xcd9e8d57;
 @inline const variancePlace: usize = 48;
 @inline const minimumPlace: usize = 64;
 @inline const maximumPlace: usize = 80;
-@inline const noiseUnitPlace: usize = 96;
-@inline const noiseHalfPlace: usize = 112;
-@inline const tailPlace: usize = 128;
-@inline const fractionPlace: usize = 144;
-@inline const stepPlace: usize = 160;
-@inline const octavePlace: usize = 176;
+@inline const noiseBiasPlace: usize = 96;
+@inline const tailPlace: usize = 112;
+@inline const fractionPlace: usize = 128;
+@inline const stepPlace: usize = 144;
+@inline const onePlace: usize = 160;
 
 let isNoisy: bool = false;
 let seed: u32 = 0;
@@ -169,12 +169,11 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f32, minimum:
   v128.store(constants, f32x4.splat(factor), variancePlace);
   v128.store(constants, i32x4.splat(minimum), minimumPlace);
   v128.store(constants, i32x4.splat(maximum), maximumPlace);
-  v128.store(constants, f32x4.splat(1.0 / 256.0), noiseUnitPlace);
-  v128.store(constants, f32x4.splat(0.5), noiseHalfPlace);
+  v128.store(constants, f32x4.splat(49152), noiseBiasPlace);
   v128.store(constants, i32x4.splat(0x7fffffff), tailPlace);
   v128.store(constants, i32x4.splat(4095), fractionPlace);
   v128.store(constants, i32x4.splat(1023), stepPlace);
-  v128.store(constants, i32x4.splat(127 << 5), octavePlace);
+  v128.store(constants, i32x4.splat(1), onePlace);
   for (let round: u32 = 0; round < 7; round++) {
     v128.store(roundKeys + (round << 5), i32x4.splat(chipSeed + round * 0x9e3779b9));
     v128.store(roundKeys + (round << 5), i32x4.splat(noiseStream + round * 0xbb67ae85), 16);
@@ -212,7 +211,16 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f32, minimum:
 /** The codes of the driven rows of one block, or the variances. Eight sums at once would not fit the registers. */
 function addRows(cells: usize, rows: usize, count: i32, sums: usize): void {
   let s0 = i32x4.splat(0), s1 = i32x4.splat(0), s2 = i32x4.splat(0), s3 = i32x4.splat(0);
-  for (const end = rows + (<usize>count << 2); rows < end; rows += 4) {
+  const end = rows + (<usize>count << 2);
+  for (; rows + 4 < end; rows += 8) {
+    const one = cells + load<u32>(rows);
+    const other = cells + load<u32>(rows, 4);
+    s0 = i32x4.add(s0, i32x4.add(v128.load(one), v128.load(other)));
+    s1 = i32x4.add(s1, i32x4.add(v128.load(one, 16), v128.load(other, 16)));
+    s2 = i32x4.add(s2, i32x4.add(v128.load(one, 32), v128.load(other, 32)));
+    s3 = i32x4.add(s3, i32x4.add(v128.load(one, 48), v128.load(other, 48)));
+  }
+  if (rows < end) {
     const row = cells + load<u32>(rows);
     s0 = i32x4.add(s0, v128.load(row));
     s1 = i32x4.add(s1, v128.load(row, 16));
@@ -270,7 +278,7 @@ function addBatch(cells: usize, rowCount: i32, driveCount: i32, sums: usize): vo
 }
 
 /** Philox4x32-7 of four counters that differ in their last word. The first round is the same for all four but for that word. */
-function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
+function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32, words: usize): void {
   const product0 = <u64>c0 * multiplier0;
   const product1 = <u64>c2 * multiplier1;
   let w0 = i32x4.splat(<u32>(product1 >> 32) ^ c1 ^ seed);
@@ -290,10 +298,10 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
     w1 = v128.shuffle<i32>(low1, high1, 0, 2, 4, 6);
     w3 = v128.shuffle<i32>(low0, high0, 0, 2, 4, 6);
   }
-  v128.store(blockWords, w0);
-  v128.store(blockWords, w1, 16);
-  v128.store(blockWords, w2, 32);
-  v128.store(blockWords, w3, 48);
+  v128.store(words, w0);
+  v128.store(words, w1, 16);
+  v128.store(words, w2, 32);
+  v128.store(words, w3, 48);
 }
 
 /**
@@ -301,26 +309,29 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
  * the next twelve. Clearing the bit below those (and others below it) keeps the conversion from rounding up into them.
  */
 @inline function deviates(words: v128): v128 {
-  const tails = v128.and(words, v128.load(constants, tailPlace));
+  const tails = i32x4.max_s(v128.and(words, v128.load(constants, tailPlace)), v128.load(constants, onePlace));
   const floats = f32x4.convert_i32x4_s(v128.andnot(tails, i32x4.shr_u(tails, 18)));
-  const segments = i32x4.max_s(i32x4.sub(i32x4.shr_u(floats, 18), v128.load(constants, octavePlace)), i32x4.splat(0));
+  const segments = i32x4.shr_u(floats, 18);
   const fractions = v128.and(i32x4.shr_u(floats, 6), v128.load(constants, fractionPlace));
   const first = i64x2.extract_lane(segments, 0);
   const last = i64x2.extract_lane(segments, 1);
-  let entries = v128.load32_zero(quantileTable + (<usize>(<u32>first) << 2));
-  entries = v128.load_lane<i32>(quantileTable + (<usize>(first >>> 32) << 2), entries, 1);
-  entries = v128.load_lane<i32>(quantileTable + (<usize>(<u32>last) << 2), entries, 2);
-  entries = v128.load_lane<i32>(quantileTable + (<usize>(last >>> 32) << 2), entries, 3);
+  let entries = v128.load32_zero(firstQuantile + (<usize>(<u32>first) << 2));
+  entries = v128.load_lane<i32>(firstQuantile + (<usize>(first >>> 32) << 2), entries, 1);
+  entries = v128.load_lane<i32>(firstQuantile + (<usize>(<u32>last) << 2), entries, 2);
+  entries = v128.load_lane<i32>(firstQuantile + (<usize>(last >>> 32) << 2), entries, 3);
   const steps = i32x4.dot_i16x8_s(v128.and(entries, v128.load(constants, stepPlace)), fractions);
   const sizes = i32x4.sub(i32x4.shr_u(entries, 10), i32x4.shr_u(steps, 12));
   return v128.xor(f32x4.convert_i32x4_s(sizes), v128.andnot(words, v128.load(constants, tailPlace)));
 }
 
-/** Noise of four lines in units of the sum, of which it is a multiple of 1/256. In floats, each operation rounded as the twin rounds it. */
+/**
+ * Noise of four lines in units of the sum, to the nearest 1/256: 1.5 · 2^15 on top of it leaves no finer digit. In floats, each operation rounded as
+ * the twin rounds it.
+ */
 @inline function noiseOf(variances: v128, normals: v128): v128 {
   const sigmas = f32x4.sqrt(f32x4.mul(f32x4.convert_i32x4_s(variances), v128.load(constants, variancePlace)));
-  const noise = f32x4.floor(f32x4.add(f32x4.mul(sigmas, normals), v128.load(constants, noiseHalfPlace)));
-  return f32x4.mul(noise, v128.load(constants, noiseUnitPlace));
+  const bias = v128.load(constants, noiseBiasPlace);
+  return f32x4.sub(f32x4.add(f32x4.mul(sigmas, normals), bias), bias);
 }
 
 @inline function lowPromoted(floats: v128): v128 {
@@ -331,8 +342,9 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
   return f64x2.promote_low_f32x4(v128.shuffle<i64>(floats, floats, 1, 1));
 }
 
-@inline function codesOf(sums: v128, noise: v128, gains: usize, offsets: usize): v128 {
-  return f64x2.add(rounded(f64x2.mul(f64x2.add(sums, noise), v128.load(gains))), v128.load(offsets));
+/** Codes less their offsets. */
+@inline function codesOf(sums: v128, noise: v128, gains: usize): v128 {
+  return rounded(f64x2.mul(f64x2.add(sums, noise), v128.load(gains)));
 }
 
 /** Adds up four lanes that are not negative. */
@@ -359,30 +371,39 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32): void {
   return changetype<Drive>(drives + <usize>index * offsetof<Drive>());
 }
 
-/** Converts what was added up of one block of a drive, and adds the codes, shifted, to those of its lines. */
-function convertBlock(tile: Tile, block: i32, drive: Drive, codes: usize, variances: usize, inferenceNumber: u32, timestep: i32): void {
-  if (isNoisy) drawWords(inferenceNumber, (timestep << 16) + (tile.number << 8) + drive.plane, drive.position, block << 2);
-  const isHalf = tile.lineCount - (block << 4) <= 8;
-  const shift = drive.shift;
-  const sums = drive.codes + (<usize>block << 6);
+/** Codes and saturated conversions of a drive, added up in four lanes each. */
+const batchTotals = memory.data(128 * 32, 16);
+
+/** Four lines of a block. Lines of a half block are in the low lanes. */
+@inline function convertLines(lineSums: v128, noise: v128, lines: usize, factor: v128, isHalf: bool, sums: usize, totals: usize): void {
+  const low = codesOf(lowDoubles(lineSums), lowPromoted(noise), lines);
+  const high = isHalf ? f64x2.splat(0) : codesOf(highDoubles(lineSums), highPromoted(noise), lines + 16);
+  const converted = i32x4.add(integers(low, high), v128.load(lines, 32));
   const maximum = v128.load(constants, maximumPlace);
-  let gains = tile.gains + (<usize>block << 7);
-  let offsets = tile.offsets + (<usize>block << 7);
-  let sum = i32x4.splat(0);
-  let above = i32x4.splat(0);
-  for (let at: usize = 0; at < 64; at += 16, gains += 32, offsets += 32) {
-    const lineSums = v128.load(codes + at);
-    sum = i32x4.add(sum, lineSums);
-    const noise = isNoisy ? noiseOf(v128.load(variances + at), deviates(v128.load(blockWords + at))) : i32x4.splat(0);
-    const low = codesOf(lowDoubles(lineSums), lowPromoted(noise), gains, offsets);
-    const high = isHalf ? low : codesOf(highDoubles(lineSums), highPromoted(noise), gains + 16, offsets + 16);
-    const converted = integers(low, high);
-    above = i32x4.sub(above, i32x4.gt_s(converted, maximum));
-    const kept = i32x4.min_s(maximum, i32x4.max_s(v128.load(constants, minimumPlace), converted));
-    v128.store(sums + at, i32x4.add(v128.load(sums + at), i32x4.shl(kept, shift)));
+  const kept = i32x4.min_s(maximum, i32x4.max_s(v128.load(constants, minimumPlace), converted));
+  v128.store(sums, i32x4.add(v128.load(sums), i32x4.mul(kept, factor)));
+  v128.store(totals, i32x4.sub(v128.load(totals), i32x4.gt_s(converted, maximum)));
+}
+
+/** Converts what was added up of one block of a drive, and adds the codes, shifted, to those of its lines. */
+function convertBlock(tile: Tile, block: i32, drive: Drive, codes: usize, variances: usize, words: usize, totals: usize): void {
+  const isHalf = tile.lineCount - (block << 4) <= 8;
+  const factor = i32x4.splat(1 << drive.shift);
+  const sums = drive.codes + (<usize>block << 6);
+  const lines = tile.lines + <usize>block * 192;
+  const c0 = v128.load(codes), c1 = v128.load(codes, 16), c2 = v128.load(codes, 32), c3 = v128.load(codes, 48);
+  let n0 = i32x4.splat(0), n1 = i32x4.splat(0), n2 = i32x4.splat(0), n3 = i32x4.splat(0);
+  if (isNoisy) {
+    n0 = noiseOf(v128.load(variances), deviates(v128.load(words)));
+    n1 = noiseOf(v128.load(variances, 16), deviates(v128.load(words, 16)));
+    n2 = noiseOf(v128.load(variances, 32), deviates(v128.load(words, 32)));
+    n3 = noiseOf(v128.load(variances, 48), deviates(v128.load(words, 48)));
   }
-  drive.saturations += <i32>total(isHalf ? v128.and(above, i32x4(-1, -1, 0, 0)) : above);
-  drive.sumOfCodes += <f64>total(sum);
+  convertLines(c0, n0, lines, factor, isHalf, sums, totals);
+  convertLines(c1, n1, lines + 48, factor, isHalf, sums + 16, totals);
+  convertLines(c2, n2, lines + 96, factor, isHalf, sums + 32, totals);
+  convertLines(c3, n3, lines + 144, factor, isHalf, sums + 48, totals);
+  v128.store(totals, i32x4.add(v128.load(totals, 16), i32x4.add(i32x4.add(c0, c1), i32x4.add(c2, c3))), 16);
 }
 
 /** Bits of the driven rows. By way of flags, because a row's bit would have to wait for that of the row before. */
@@ -414,21 +435,27 @@ function addBlock(cells: usize, rowCount: i32, drives: usize, driveCount: i32, b
 /** A batch of drives of one tile: block by block, so that cells stay in the nearest cache from drive to drive. */
 function convertBatch(tile: Tile, drives: usize, driveCount: i32, inferenceNumber: u32, timestep: i32): void {
   const bySubsets = isBySubsets(tile, drives, driveCount);
-  for (let index = 0; index < driveCount; index++) {
-    const drive = driveAt(drives, index);
-    drive.saturations = 0;
-    drive.sumOfCodes = 0;
-    if (bySubsets) markRows(drive, tile.rowCount, drivenBits + (<usize>index << 3));
-  }
+  clear(batchTotals, <usize>driveCount << 5);
+  for (let index = 0; bySubsets && index < driveCount; index++) markRows(driveAt(drives, index), tile.rowCount, drivenBits + (<usize>index << 3));
   const variances = batchSums + (batchDrives << 6);
   for (let block = 0; block << 4 < tile.lineCount; block++) {
     const cells = tile.matrix + <usize>block * tile.blockBytes;
     addBlock(cells, tile.rowCount, drives, driveCount, bySubsets, batchSums);
     if (isNoisy) addBlock(cells + tile.varianceBytes, tile.rowCount, drives, driveCount, bySubsets, variances);
+    for (let index = 0; isNoisy && index < driveCount; index++) {
+      const drive = driveAt(drives, index);
+      const where = (timestep << 16) + (tile.number << 8) + drive.plane;
+      drawWords(inferenceNumber, where, drive.position, block << 2, batchWords + (<usize>index << 6));
+    }
     for (let index = 0; index < driveCount; index++) {
       const at = <usize>index << 6;
-      convertBlock(tile, block, driveAt(drives, index), batchSums + at, variances + at, inferenceNumber, timestep);
+      convertBlock(tile, block, driveAt(drives, index), batchSums + at, variances + at, batchWords + at, batchTotals + (at >> 1));
     }
+  }
+  for (let index = 0; index < driveCount; index++) {
+    const drive = driveAt(drives, index);
+    drive.saturations = <i32>total(v128.load(batchTotals + (<usize>index << 5)));
+    drive.sumOfCodes = <f64>total(v128.load(batchTotals + (<usize>index << 5), 16));
   }
 }
 
@@ -480,22 +507,39 @@ function setDrive(drive: Drive, rows: usize, count: i32, position: u32, plane: i
 /** One bit a code and plane. What is read past the end of a row belongs to no window of it. */
 function markPlanes(layer: Layer): void {
   let codes = layer.input;
+  let used = i16x8.splat(0);
   const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
   for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
     const bits = layer.bits + <usize>row * layer.bitRowBytes;
     for (let index: usize = 0; index < <usize>layer.rowCodes; index += 8) {
       const eight = v128.load(codes + (index << 1));
+      used = v128.or(used, eight);
       for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
         store<u8>(bits + plane * planeBytes + (index >> 3), i16x8.bitmask(i16x8.shl(eight, 15 - <i32>plane)));
       }
     }
   }
+  used = v128.or(used, v128.shuffle<i64>(used, used, 1, 0));
+  const codesUsed = i64x2.extract_lane(used, 0);
+  const word = <u32>(codesUsed | (codesUsed >> 32));
+  layer.planesUsed = min(layer.driveBits, 32 - <i32>clz((word | (word >> 16)) & 0xffff));
 }
 
-/** Appends the offset of each bit that is set. */
+@inline function appendLowest(word: u64, offsets: usize, next: usize): u64 {
+  store<u32>(next, load<u32>(offsets + (<usize>ctz(word) << 2)));
+  return word & (word - 1);
+}
+
+/** Appends the offset of each bit that is set, four a turn, because a loop that ends costs a mispredicted branch; what is too many is written over. */
 @inline function append(word: u64, offsets: usize, next: usize): usize {
-  for (; word != 0; word &= word - 1, next += 4) store<u32>(next, load<u32>(offsets + (<usize>ctz(word) << 2)));
-  return next;
+  const end = next + (<usize>popcnt(word) << 2);
+  for (; next < end; next += 16) {
+    word = appendLowest(word, offsets, next);
+    word = appendLowest(word, offsets, next + 4);
+    word = appendLowest(word, offsets, next + 8);
+    word = appendLowest(word, offsets, next + 12);
+  }
+  return end;
 }
 
 /**
@@ -508,10 +552,10 @@ function listDriven(layer: Layer, bits: usize, firstBit: i32, next: usize): usiz
   let word: u64 = 0;
   let filled = 0;
   for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
-    for (let index = 0; index < spanBits; index += bitsPerLoad) {
-      const count = min(spanBits - index, bitsPerLoad);
+    for (let index = 0, count = 0; index < spanBits; index += count) {
       const first = firstBit + index;
-      const piece = (load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7)) & ((<u64>1 << <u64>count) - 1);
+      count = min(spanBits - index, 64 - (first & 7));
+      const piece = load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7) << <u64>(64 - count) >> <u64>(64 - count);
       if (filled + count > 64) {
         next = append(word, offsets, next);
         offsets += <usize>filled << 2;
@@ -535,7 +579,7 @@ function listDrives(layer: Layer, bits: usize, firstBit: i32, position: u32, cod
     const last = driveAt(layer.waiting, count - 1);
     rows = last.rows + (<usize>last.count << 2);
   }
-  for (let plane = 0; plane < layer.driveBits; plane++, bits += planeBytes) {
+  for (let plane = 0; plane < layer.planesUsed; plane++, bits += planeBytes) {
     const end = listDriven(layer, bits, firstBit, rows);
     if (end == rows) continue;
     setDrive(driveAt(layer.waiting, count++), rows, <i32>((end - rows) >> 2), position, plane, codes);

@@ -100,7 +100,7 @@ export class Macro {
     this.converters = new Converters(profile, chip.seed);
     // σ in 1/256 unit is sqrt(Σ g² · (256 r)²); the squares are in units of 2^12, the factor has 8 fractional bits that the root leaves as 4.
     this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * squareUnit * 2 ** varianceFactorBits);
-    this.noiseScale = Math.fround(this.varianceFactor / gaussianOne ** 2);
+    this.noiseScale = Math.fround(this.varianceFactor / (256 * gaussianOne) ** 2);
     this.multiplyNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.multiply });
     this.readNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.read });
     this.currentMeter = new CurrentMeter(chip, this.converters, this.conduction, this.readNoise, (cell, code) => this.readSigma(cell, code));
@@ -401,13 +401,17 @@ export class Macro {
   }
 }
 
+/** On top of a number this leaves no digit finer than 1/256 in a float of 32 bits. */
+const noiseBias = 1.5 * 2 ** 15;
+
 /**
  * Noise of a sum in 1/256 unit. In floats of 32 bits, each operation rounded, so that the kernel has four at once: 24 digits are more than any noise has.
  * @param deviate in 1/32768 σ
  */
 function noiseOf(variance: number, scale: number, deviate: number): number {
   const sigma = Math.fround(Math.sqrt(Math.fround(Math.fround(variance) * scale)));
-  return Math.floor(Math.fround(Math.fround(sigma * deviate) + 0.5));
+  const biased = Math.fround(Math.fround(sigma * deviate) + noiseBias);
+  return Math.fround(biased - noiseBias) * 256;
 }
 
 /** Adds rows of a matrix, four at a time so that the sums are loaded and stored once for four; integers, so the order does not matter. */

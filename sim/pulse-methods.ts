@@ -1,6 +1,6 @@
-import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
+import { bitLineCount, cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import { cellOutcomes, type MethodRequests, type Pulse } from '../proto/message.js';
-import { cellCount, cellState } from './chip.js';
+import { cellState } from './chip.js';
 import { pulseProblem, stairOf, staircaseProblem } from './envelope.js';
 import { type Bench, missingObject, outOfRange, Refusal, type Task } from './task.js';
 

@@ -1,6 +1,4 @@
-import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
-
-export const cellCount = bitLineCount * sourceLineCount;
+import { cellCount } from '../../firmware-protocol/limits.js';
 
 /** A set of cells, 1 bit a cell: bit line × 512 + source line, bit i of byte i>>3. What requests that pulse cells take. */
 export type CellBitmap = Uint8Array;

@@ -1,5 +1,6 @@
+import { cellCount } from '../../firmware-protocol/limits.js';
 import { topCode } from '../network/snapshot.js';
-import { addCell, type CellBitmap, cellCount, noCells } from './cell-bitmap.js';
+import { addCell, type CellBitmap, noCells } from './cell-bitmap.js';
 
 const windowBytes = 4;
 

@@ -1,9 +1,10 @@
 import Type, { type Static } from 'typebox';
 import { bitmapOf, type FormResult, type Region, type Staircase, stairCount } from '../../driver/index.js';
+import { cellCount } from '../../firmware-protocol/limits.js';
 import { cellOutcomes } from '../../proto/message.js';
 import { strict } from '../network/network.js';
 import { writeNpy } from '../network/npy.js';
-import { type CellBitmap, cellCount, cellsOf, cellsWhere, countCells } from './cell-bitmap.js';
+import { type CellBitmap, cellsOf, cellsWhere, countCells } from './cell-bitmap.js';
 import type { CellMap, MeteredArray } from './metered-array.js';
 import type { Operation, OperationJob } from './operation.js';
 import { outcomeCounts, partOf } from './outcomes.js';

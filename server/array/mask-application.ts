@@ -1,9 +1,10 @@
 import { type ProgramCellsRequest, type ProgramResult, type Region, type Staircase, wholeArray } from '../../driver/index.js';
+import { cellCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import { cellOutcomes } from '../../proto/message.js';
 import type { Bundle, ChipRecord } from '../network/bundle.js';
 import { topCode } from '../network/snapshot.js';
-import { addCell, type CellBitmap, cellCount, cellsOf, cellsWhere, countCells, noCells } from './cell-bitmap.js';
+import { addCell, type CellBitmap, cellsOf, cellsWhere, countCells, noCells } from './cell-bitmap.js';
 import { CellWindows } from './cell-windows.js';
 import { inspectMask, type MaskInspection, type RegrowingPair } from './mask-inspection.js';
 import type { MeteredArray } from './metered-array.js';

@@ -1,11 +1,11 @@
 import Type, { type Static } from 'typebox';
 import { bitmapOf, type ProgramResult, type Region, type Staircase, wholeArray } from '../../driver/index.js';
-import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
+import { bitLineCount, cellCount, sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import { cellOutcomes } from '../../proto/message.js';
 import { integerFrom, strict } from '../network/network.js';
 import { writeNpy } from '../network/npy.js';
-import { type CellBitmap, cellCount, cellsOf, cellsWhere, countCells } from './cell-bitmap.js';
+import { type CellBitmap, cellsOf, cellsWhere, countCells } from './cell-bitmap.js';
 import { CellWindows } from './cell-windows.js';
 import type { CellMap, MeteredArray } from './metered-array.js';
 import type { Operation } from './operation.js';

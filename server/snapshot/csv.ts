@@ -1,7 +1,7 @@
-import { sourceLineCount } from '../../firmware-protocol/limits.js';
+import { cellCount, sourceLineCount } from '../../firmware-protocol/limits.js';
 import { parseHeader } from './header.js';
 import { refuseSnapshot } from './refusal.js';
-import { cellCount, cellFlag, headerOf, keptReadsMaximum, type Snapshot, snapshotOf } from './snapshot.js';
+import { cellFlag, headerOf, keptReadsMaximum, type Snapshot, snapshotOf } from './snapshot.js';
 
 /** The first line of a snapshot as CSV; what follows is its metadata as JSON. */
 export const csvMark = '# prime-snapshot ';

@@ -1,6 +1,7 @@
 import type { Dataset, File as Hdf5File, Group } from 'h5wasm';
+import { cellCount } from '../../firmware-protocol/limits.js';
 import { endsInTime } from './hdf5-probe.js';
-import { headerOf, keptReadsMaximum, cellCount, mapShape, type Snapshot, snapshotOf } from './snapshot.js';
+import { headerOf, keptReadsMaximum, mapShape, type Snapshot, snapshotOf } from './snapshot.js';
 import { type SnapshotHeader, snapshotFormat } from './header.js';
 import { problemOf, refuseSnapshot } from './refusal.js';
 

@@ -1,3 +1,4 @@
+import { cellCount } from '../../firmware-protocol/limits.js';
 import { csvMark, readCsv } from './csv.js';
 import { codesOf, type ConductanceUnit } from './conductance-unit.js';
 import { readHdf5 } from './hdf5.js';
@@ -5,7 +6,7 @@ import type { ChipPassport, ReadConditions } from './header.js';
 import { type Matrix, readMatrix, transposed } from './matrix.js';
 import { readNpz } from './npz.js';
 import { refuseSnapshot } from './refusal.js';
-import { cellCount, flagsOf, keptReadsMaximum, mapShape, meanCodes, newSnapshot, type Snapshot } from './snapshot.js';
+import { flagsOf, keptReadsMaximum, mapShape, meanCodes, newSnapshot, type Snapshot } from './snapshot.js';
 
 /** What a file of bare numbers does not say. */
 export interface ImportOptions {

@@ -1,8 +1,9 @@
+import { cellCount } from '../../firmware-protocol/limits.js';
 import { readNpy, readNpyArray, writeNpy } from '../network/npy.js';
 import { readArchive, utf8, writeArchive } from './archive.js';
 import { parseHeader } from './header.js';
 import { asSnapshot, refuseSnapshot } from './refusal.js';
-import { cellCount, headerOf, keptReadsMaximum, mapShape, type Snapshot, snapshotOf } from './snapshot.js';
+import { headerOf, keptReadsMaximum, mapShape, type Snapshot, snapshotOf } from './snapshot.js';
 
 const names = { metadata: 'metadata.npy', codes: 'codes.npy', flags: 'flags.npy', reads: 'read_codes.npy' };
 const limits = { files: 4, fileBytes: 2 * cellCount * keptReadsMaximum + 1024 };

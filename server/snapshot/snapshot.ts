@@ -1,10 +1,9 @@
-import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
+import { bitLineCount, cellCount, sourceLineCount } from '../../firmware-protocol/limits.js';
 import { snapshotDigest, topCode } from '../network/snapshot.js';
 import { checkHeader, type ChipPassport, type Provenance, type ReadConditions, type SnapshotHeader, snapshotFormat } from './header.js';
 import { refuseSnapshot } from './refusal.js';
 
 export const mapShape = [bitLineCount, sourceLineCount] as const;
-export const cellCount = bitLineCount * sourceLineCount;
 /** What a snapshot may keep of single reads: 64 of them are 32 MiB. */
 export const keptReadsMaximum = 64;
 

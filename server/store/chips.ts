@@ -1,6 +1,7 @@
+import { cellCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import { type ChipPassport, parseHeader, type SnapshotHeader } from '../snapshot/header.js';
-import { cellCount, headerOf, type Snapshot, snapshotOf } from '../snapshot/snapshot.js';
+import { headerOf, type Snapshot, snapshotOf } from '../snapshot/snapshot.js';
 import { type Database, transaction } from './database.js';
 import type { ObjectStore } from './objects.js';
 

@@ -1,6 +1,6 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import type { PulseKind, WearCounts } from '../../driver/index.js';
-import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
+import { bitLineCount, cellCount } from '../../firmware-protocol/limits.js';
 import { type Database, transaction } from './database.js';
 
 /** Whose doing pulses are. */
@@ -35,7 +35,6 @@ const table = `
   CREATE TABLE IF NOT EXISTS wear_owner (chip TEXT PRIMARY KEY, job TEXT NOT NULL, user TEXT) STRICT, WITHOUT ROWID;
 `;
 
-const cellCount = bitLineCount * sourceLineCount;
 const countMaximum = 0xffff;
 const drivenMaximum = 0xffff_ffff;
 /** Counts are mostly 0: the quickest level takes them to a hundredth. */

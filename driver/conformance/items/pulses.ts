@@ -1,4 +1,4 @@
-import { bitLineCount, sourceLineCount } from '../../../firmware-protocol/limits.js';
+import { bitLineCount, cellCount, sourceLineCount } from '../../../firmware-protocol/limits.js';
 import { decodeSweepPoints } from '../../../proto/cell-sweep.js';
 import { cellOutcomes, type MethodName, type MethodRequests, type PulseKind, pulseKinds, type Region } from '../../../proto/message.js';
 import type { Bench } from '../bench.js';
@@ -9,7 +9,6 @@ import type { Item } from '../item.js';
 import { statusOf } from './safety.js';
 
 const section = 'PROTOCOL.md §Pulses (3)';
-const cellCount = bitLineCount * sourceLineCount;
 const topCode = 65_535;
 /** So weak that it would do nothing to a cell that it must not reach. */
 const weak = { amplitudeMillivolts: 100, widthNanoseconds: 100, complianceMicroamperes: 1 };
