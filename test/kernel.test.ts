@@ -242,20 +242,39 @@ t.test('a program outside of what the kernel holds runs as the twin does', async
   t.strictSame(runToEnd(fast, beyond, frames, 1), runToEnd(twin, beyond, frames, 1));
 });
 
-t.test('one worker, two workers and none give the same', async (t) => {
-  const path = join(packageFolder(), 'dist', 'sim', 'process', 'recording-pool.js');
-  const { RecordingPool } = (await import(path)) as typeof import('../sim/process/recording-pool.js');
+const { RecordingPool } = (await import(join(packageFolder(), 'dist', 'sim', 'process', 'recording-pool.js'))) as typeof import('../sim/process/recording-pool.js');
+const recordingsOf = (program: RunProgram) => Array.from({ length: 5 }, (_, index) => framesOf(program, index));
+
+/** Two batches of recordings, one after the other on one chip that has aged for a while. */
+async function runPooled(profile: Profile, workerCount: number) {
+  const macro = new Macro(Chip.formed(profile, 3));
+  const { program, snapshot } = smallCompiled(macro);
+  macro.chip.loadSnapshot(snapshot?.tiles ?? []);
+  macro.operationNanoseconds += 1e9;
+  const pool = new RecordingPool(macro.chip, program, workerCount);
+  const batches = [await pool.run(recordingsOf(program), 40), await pool.run(recordingsOf(program), 45)];
+  await pool.close();
+  return { batches, ...meters(macro) };
+}
+
+for (const profile of [...['lab-half', 'lab-paper'].map(profileNamed), disturbed]) {
+  t.test(`${profile === disturbed ? 'with read disturb' : profile.name}: one worker and two give the same, and the chip is as old afterwards`, async (t) => {
+    const [one, two] = [await runPooled(profile, 1), await runPooled(profile, 2)];
+    t.strictSame(two, one);
+    const nanoseconds = one.batches.flat().reduce((sum, { operationNanoseconds }) => sum + operationNanoseconds, 1e9);
+    t.equal(one.operationNanoseconds, nanoseconds);
+    t.ok(one.drivenNanoseconds.some((driven) => driven > 0));
+  });
+}
+
+t.test('workers and none give the same', async (t) => {
+  const { batches } = await runPooled(profileNamed('lab-paper'), 2);
   const macro = new Macro(Chip.formed(profileNamed('lab-paper'), 3));
-  const compiled = smallCompiled(macro);
-  macro.chip.loadSnapshot(compiled.snapshot?.tiles ?? []);
-  const recordings = Array.from({ length: 5 }, (_, index) => framesOf(compiled.program, index));
-  const pools = [1, 2].map((count) => new RecordingPool(macro.chip, compiled.program, count));
-  const [one, two] = await Promise.all(pools.map((pool) => pool.run(recordings, 40)));
-  await Promise.all(pools.map((pool) => pool.close()));
-  t.strictSame(two, one);
-  recordings.forEach((frames, index) => {
-    const alone = runToEnd(macro, compiled.program, frames, 40 + index) as { outcomes: unknown; prediction: number; energyFemtojoules: number };
+  const { program, snapshot } = smallCompiled(macro);
+  macro.chip.loadSnapshot(snapshot?.tiles ?? []);
+  batches.flat().forEach((pooledRun, index) => {
+    const alone = runToEnd(macro, program, recordingsOf(program)[index % 5], 40 + index) as { outcomes: unknown; prediction: number; energyFemtojoules: number };
     const { outcomes, prediction, energyFemtojoules } = alone;
-    t.match(one?.[index], { outcomes, prediction, energyFemtojoules });
+    t.match(pooledRun, { outcomes, prediction, energyFemtojoules });
   });
 });

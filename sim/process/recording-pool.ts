@@ -18,6 +18,16 @@ export interface RecordingBatch {
   readonly frameBytes: number;
   readonly next: SharedArrayBuffer;
   readonly firstInferenceNumber: number;
+  /** As of when the slow states of the chip count in the whole batch, and how long its bit lines had been driven by then. */
+  readonly operationNanoseconds: number;
+  readonly drivenNanoseconds: Float64Array;
+}
+
+/** What a worker did of a batch. */
+export interface BatchPart {
+  readonly results: readonly (readonly [index: number, result: RecordingResult])[];
+  /** How long it has driven each bit line. */
+  readonly drivenNanoseconds: Float64Array;
 }
 
 /** A recording's run, and what it took of the chip. */
@@ -31,11 +41,14 @@ export interface RecordingResult {
   readonly energyFemtojoules: number;
 }
 
-/** Runs a network on one chip in several threads, a whole recording in each. Results do not depend on how many there are. */
+/**
+ * Runs a network on one chip in several threads, a whole recording in each. Results do not depend on how many there are: a batch is one operation, in
+ * which slow states stand still, and the chip is older by all of it afterwards.
+ */
 export class RecordingPool {
   private readonly workers: readonly Worker[];
 
-  constructor(chip: Chip, program: RunProgram, workerCount: number, earlyStop?: RunEarlyStop) {
+  constructor(private readonly chip: Chip, program: RunProgram, workerCount: number, earlyStop?: RunEarlyStop) {
     const chipBytes = new Uint8Array(new SharedArrayBuffer(chip.serialise().length));
     chipBytes.set(chip.serialise());
     const workerData: WorkerBench = { chipBytes, profile: chip.profile, program, earlyStop };
@@ -48,16 +61,19 @@ export class RecordingPool {
     if (recordings.some(({ length }) => length !== frameBytes)) throw new RangeError('recordings of one program have frames of one size');
     const frames = new SharedArrayBuffer(recordings.length * frameBytes);
     recordings.forEach((recording, index) => { new Uint8Array(frames).set(recording, index * frameBytes); });
-    const batch: RecordingBatch = { frames, frameBytes, next: new SharedArrayBuffer(4), firstInferenceNumber };
+    const { operationNanoseconds, drivenNanoseconds } = this.chip;
+    const batch = { frames, frameBytes, next: new SharedArrayBuffer(4), firstInferenceNumber, operationNanoseconds, drivenNanoseconds };
     const parts = await Promise.all(this.workers.map((worker) => this.ask(worker, batch)));
-    const results = new Map(parts.flat());
+    const results = new Map(parts.flatMap((part) => part.results));
+    for (const part of parts) part.drivenNanoseconds.forEach((nanoseconds, bitLine) => { drivenNanoseconds[bitLine] += nanoseconds; });
+    for (const result of results.values()) this.chip.operationNanoseconds += result.operationNanoseconds;
     return recordings.map((_, index) => results.get(index) as RecordingResult);
   }
 
-  private async ask(worker: Worker, batch: RecordingBatch): Promise<readonly [number, RecordingResult][]> {
+  private async ask(worker: Worker, batch: RecordingBatch): Promise<BatchPart> {
     worker.postMessage(batch);
-    const [results] = await once(worker, 'message');
-    return results;
+    const [part] = await once(worker, 'message');
+    return part;
   }
 
   async close(): Promise<void> {
