@@ -2,6 +2,8 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -66,6 +68,24 @@ t.test('a service that is not there is a failure, not wrong usage', async (t) =>
   const { exitCode, stderr } = await prime('devices', '--server', 'http://127.0.0.1:1');
   t.equal(codeOf(stderr), 'SERVICE_UNREACHABLE');
   t.equal(exitCode, 1);
+});
+
+t.test('of a job that was interrupted it says so, why, and what to do next', async (t) => {
+  const lost = { code: 'DEVICE_LOST', detail: 'macro-0 went away', outcome: 'applied' };
+  const ends = [
+    { failure: lost, said: /^DEVICE_LOST: job a is INTERRUPTED: macro-0 went away\. .* submit the job again\.\n$/ },
+    { failure: null, said: /^JOB_INTERRUPTED: the service ended while job a was running\. Submit the job again: .*\.\n$/ },
+  ];
+  for (const { failure, said } of ends) {
+    const job = { id: 'a', state: 'INTERRUPTED', failure };
+    const service = createServer(({ method }, response) => void response.end(JSON.stringify(method === 'POST' ? { job } : job)));
+    service.listen(0, '127.0.0.1');
+    await once(service, 'listening');
+    const { exitCode, stderr } = await prime('read', '--server', `http://127.0.0.1:${(service.address() as AddressInfo).port}`);
+    t.match(stderr, said);
+    t.equal(exitCode, 1);
+    service.close();
+  }
 });
 
 t.test('help and version exit 0', async (t) => {
