@@ -53,6 +53,7 @@ export const errorTable = {
   SETUP_REQUIRED: entry('usage', 503, 'Run npm install && npm run build in the checkout'),
   SETUP_FAILED: entry('internal', 500, 'Mend what it names and run the command again'),
   STORE_LOCKED: entry('usage', 409, 'End the other service, or use --server with its address'),
+  CHIP_LOCKED: entry('usage', 409, 'End the other simulator, or give this one a file of its own with --chip'),
   // Device and line
   DEVICE_UNREACHABLE: entry('link', 503, 'Check cable, power and address; raise --connect-timeout for a slow board'),
   DEVICE_LOST: entry('link', 503, 'Check the cable; the service reconnects by itself. Then submit the job again'),

@@ -1,4 +1,5 @@
 import { MacroError } from '../../proto/error.js';
+import { watchParent } from '../../proto/process/parent.js';
 import { configurationOf } from '../config.js';
 import { startService } from '../service.js';
 import { type Console, exitDone } from './console.js';
@@ -9,6 +10,7 @@ export interface ServeArguments {
   readonly port: string;
   readonly device?: readonly string[];
   readonly connectTimeout: string;
+  readonly exitWithParent: boolean;
   readonly capture?: string;
   readonly captureLimit?: string;
 }
@@ -27,6 +29,14 @@ export const stopped = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
+/** Resolves when the process that started this one is gone. */
+function orphaned(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const stopWatching = watchParent(resolve);
+    signal.addEventListener('abort', stopWatching, { once: true });
+  });
+}
+
 /** `prime serve`: the service until somebody stops it; its URL is the first line on stdout. */
 export async function serve(given: ServeArguments, console: Console): Promise<number> {
   const timeout = connectTimeoutMilliseconds(given.connectTimeout);
@@ -40,7 +50,7 @@ export async function serve(given: ServeArguments, console: Console): Promise<nu
   const service = await startService(configuration, { logLevel: console.environment['PRIME_LOG'] ?? 'info' });
   try {
     console.out(`${JSON.stringify({ url: service.url })}\n`);
-    await stopped(console.signal);
+    await Promise.race([stopped(console.signal), ...(given.exitWithParent ? [orphaned(console.signal)] : [])]);
   } finally {
     await service.close();
   }
