@@ -82,9 +82,11 @@ t.test('of a job that was interrupted it says so, why, and what to do next', asy
     const service = createServer(({ method }, response) => void response.end(JSON.stringify(method === 'POST' ? { job } : job)));
     service.listen(0, '127.0.0.1');
     await once(service, 'listening');
-    const { exitCode, stderr } = await prime('read', '--server', `http://127.0.0.1:${(service.address() as AddressInfo).port}`);
+    const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}`;
+    const { exitCode, stderr } = await prime('read', '--server', url);
     t.match(stderr, said);
     t.equal(exitCode, 1);
+    t.match(await prime('jobs', 'a', '--json', '--server', url), { stdout: /"INTERRUPTED"/, stderr: said, exitCode: 0 });
     service.close();
   }
 });

@@ -45,7 +45,7 @@ function recordingsForm(recordings: readonly SentRecording[]): FormData {
 }
 
 /** Why a job was not done; of one that was interrupted also that it was, for then it is submitted again. */
-function endError({ id, state, failure }: JobView): MacroError {
+export function endError({ id, state, failure }: JobView): MacroError {
   if (state === 'INTERRUPTED' && failure === null) return new MacroError('JOB_INTERRUPTED', `the service ended while job ${id} was running`);
   if (failure === null) return new MacroError('CANCELLED', `job ${id} is ${state}`);
   const detail = state === 'INTERRUPTED' ? `job ${id} is INTERRUPTED: ${failure.detail}` : failure.detail;
