@@ -29,15 +29,7 @@ export const stopped = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-/** Resolves when the process that started this one is gone. */
-function orphaned(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const stopWatching = watchParent(resolve);
-    signal.addEventListener('abort', stopWatching, { once: true });
-  });
-}
-
-/** `prime serve`: the service until somebody stops it; its URL is the first line on stdout. */
+/** `prime serve`: the service until somebody stops it, or nobody is there any more who would; its URL is the first line on stdout. */
 export async function serve(given: ServeArguments, console: Console): Promise<number> {
   const timeout = connectTimeoutMilliseconds(given.connectTimeout);
   const configuration = configurationOf(console.environment, {
@@ -48,10 +40,13 @@ export async function serve(given: ServeArguments, console: Console): Promise<nu
     ...(timeout !== undefined && { connectTimeoutMilliseconds: timeout }),
   });
   const service = await startService(configuration, { logLevel: console.environment['PRIME_LOG'] ?? 'info' });
+  const orphaned = new AbortController();
+  const unwatch = given.exitWithParent ? watchParent(() => orphaned.abort()) : undefined;
   try {
     console.out(`${JSON.stringify({ url: service.url })}\n`);
-    await Promise.race([stopped(console.signal), ...(given.exitWithParent ? [orphaned(console.signal)] : [])]);
+    await Promise.race([stopped(console.signal), stopped(orphaned.signal)]);
   } finally {
+    unwatch?.();
     await service.close();
   }
   return exitDone;
