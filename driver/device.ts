@@ -17,7 +17,7 @@ import type { ClockEstimate } from './clock-model.js';
 import { Connection } from './connection.js';
 import { checkCells, checkForming, checkProgram, checkPulse, checkReset, checkSweep, type ResetPulse, strictestEnvelope } from './envelope.js';
 import { Reconciliation } from './reconciliation.js';
-import type { RequestOptions } from './request.js';
+import { idText, type RequestOptions } from './request.js';
 import { MemoryRequestLog, type RequestLog } from './request-log.js';
 import { RequestQueue } from './request-queue.js';
 import type { BoardLog } from './session.js';
@@ -87,6 +87,8 @@ export class Device {
   private readonly queue: RequestQueue;
   private readonly bulk: BulkTransfers;
   private readonly subscriptions = new Map<Stream, Subscription>();
+  /** Programs that were loaded, and the boot of the board that has each. */
+  private readonly programs = new Map<string, string>();
   private readonly waiters = new Set<ReadyWaiter>();
   private patienceTimer: Timer | undefined;
   private lastRoundTripMicroseconds: number | undefined;
@@ -199,6 +201,7 @@ export class Device {
   async loadProgram(program: Program): Promise<Uint8Array> {
     const digest = await this.uploadBulk(programCodec.encode(program));
     await this.request('loadProgram', { sha256: digest }, { timeoutMilliseconds: quickMilliseconds });
+    this.programs.set(idText(digest), this.boot);
     return digest;
   }
 
@@ -221,6 +224,9 @@ export class Device {
     const framesSha256 = await this.uploadBulk(packNibbles(run.frames));
     let next = 0;
     const { programSha256, inferenceNumber, earlyStop } = run;
+    // While frames travel no request is under way that a restart would end, and the board would only say that it knows no such program.
+    const boot = this.programs.get(idText(programSha256)) ?? this.boot;
+    if (boot !== this.boot) throw new MacroError('DEVICE_RESTARTED', `the controller of ${this.options.name} has restarted, and with it went the program`);
     return this.request('runNetwork', { programSha256, framesSha256, inferenceNumber, ...(earlyStop && { earlyStop }) }, {
       timeoutMilliseconds: longMilliseconds,
       ...(signal && { signal }),
@@ -410,6 +416,10 @@ export class Device {
       const { code, detail } = MacroError.from(error);
       throw new MacroError(code, `the pulses were given, ${what} did not come: ${detail}`, { outcome: 'applied', cause: error });
     }
+  }
+
+  private get boot(): string {
+    return idText(this.connection.identity?.bootId ?? new Uint8Array(0));
   }
 
   private get isOpen(): boolean {

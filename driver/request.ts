@@ -82,10 +82,11 @@ export class PendingRequest<Name extends MethodName = MethodName> {
     this.reject(error);
   }
 
-  /** The error of a request whose answer will not come: a pure one changed nothing, an effectful one that was sent is unknown. */
+  /** The error of a request whose answer will not come: a pure one changed nothing, an effectful one that was sent is unknown, and the cause says why. */
   lost(code: 'DEVICE_LOST' | 'DEVICE_RESTARTED' | 'DEADLINE_EXCEEDED' | 'PROTOCOL_VIOLATION' | 'CANCELLED', detail: string): MacroError {
-    if (!this.isEffectful || !this.isSent) return new MacroError(code, detail, { outcome: 'not-applied' });
-    return new MacroError('OUTCOME_UNKNOWN', `${detail} while ${this.method} was under way`, { outcome: 'unknown' });
+    const cause = new MacroError(code, detail);
+    if (!this.isEffectful || !this.isSent) return cause;
+    return new MacroError('OUTCOME_UNKNOWN', `${detail} while ${this.method} was under way`, { outcome: 'unknown', cause });
   }
 
   /** A request that the device has ended because we asked it to when its time was over. */

@@ -53,10 +53,11 @@ export const errorTable = {
   SETUP_REQUIRED: entry('usage', 503, 'Run npm install && npm run build in the checkout'),
   SETUP_FAILED: entry('internal', 500, 'Mend what it names and run the command again'),
   STORE_LOCKED: entry('usage', 409, 'End the other service, or use --server with its address'),
+  CHIP_LOCKED: entry('usage', 409, 'End the other simulator, or give this one a file of its own with --chip'),
   // Device and line
   DEVICE_UNREACHABLE: entry('link', 503, 'Check cable, power and address; raise --connect-timeout for a slow board'),
   DEVICE_LOST: entry('link', 503, 'Check the cable; the service reconnects by itself. Then submit the job again'),
-  DEVICE_RESTARTED: entry('device', 503, 'Check the power of the board; read the cells before the next pulse'),
+  DEVICE_RESTARTED: entry('device', 503, 'Check the power of the board, then submit the job again: it reads the cells before the next pulse'),
   DEVICE_STOPPED: entry('device', 409, 'ESTOP is in force: find out why, then restart the controller'),
   DEVICE_BUSY: entry('device', 429, 'Wait until a request has ended'),
   HOST_SILENT: entry('device', 504, 'Find out why the host or the line was silent, read the cells and submit again'),
@@ -71,14 +72,18 @@ export const errorTable = {
   BULK_TOO_LARGE: entry('device', 413, 'Send a smaller object; the limit is in HELLO_ACK'),
   PROGRAM_UNKNOWN: entry('device', 404, 'Load the program before it is run'),
   PULSE_REFUSED: entry('device', 409, 'Stay within the limits of the envelope that the message names'),
-  OUTCOME_UNKNOWN: entry('device', 409, 'Read the cells: the command may or may not have been applied'),
+  OUTCOME_UNKNOWN: entry('device', 409, 'Read the cells, or submit the job again, which reads them first: the command may or may not have been applied'),
   // Ours
   INTERNAL_ERROR: entry('internal', 500, 'Report it with the log; nothing was changed unless the outcome says so'),
+  JOB_INTERRUPTED: entry('cancelled', 409, 'Submit the job again: it reads cells and counts, and goes on where they stand'),
   SERVICE_STOPPING: entry('cancelled', 503, 'Submit again when the service is up'),
   CANCELLED: entry('cancelled', 409, 'Submit again if it was not meant'),
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof errorTable;
+
+/** Codes that say nothing of what was asked for, only that the device or its line was not there for it. */
+export const deviceGoneCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['DEVICE_UNREACHABLE', 'DEVICE_LOST', 'DEVICE_RESTARTED', 'HOST_SILENT']);
 
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(errorTable, code);
 
@@ -111,6 +116,11 @@ export class MacroError extends Error {
 
   get remedy(): string {
     return errorTable[this.code].remedy;
+  }
+
+  /** Whether it came about because the device or its line went away, whatever is known of the outcome. */
+  get isDeviceGone(): boolean {
+    return deviceGoneCodes.has(this.code) || (this.cause instanceof MacroError && this.cause.isDeviceGone);
   }
 
   /** What was thrown, as a MacroError: anything unforeseen is ours. */

@@ -1,6 +1,7 @@
 // Whatever comes in or falls out: a clear error with a code, the service stays up, and the next job works.
 import t, { type Test } from 'tap';
 import type { ErrorCode } from '../proto/error.js';
+import { exitCodeOf } from '../server/cli/console.js';
 import { filmedDigits } from './digits.js';
 import { call, type ServiceBench, serviceBench } from './service-bench.js';
 import { TcpBoard } from './tcp-board.js';
@@ -86,10 +87,13 @@ t.test('a device that is unplugged in the middle of a run, and put back', async 
   const id = await startLongJob(t, bench);
   board.unplug();
   const job = await endOf(bench, id);
-  t.equal(job.state, 'FAILED');
+  t.equal(job.state, 'INTERRUPTED');
   t.equal(job.failure.code, 'DEVICE_LOST');
   t.equal(job.failure.outcome, 'applied', 'the weights of the bundle were on the chip by then');
   t.ok(job.progress.done < 400);
+  const told = await bench.client.ended(id).catch((error: unknown) => error);
+  t.match(told, { message: new RegExp(`^DEVICE_LOST: job ${id} is INTERRUPTED: .* submit the job again\\.$`) });
+  t.equal(exitCodeOf(told), 1);
   await board.plug();
   await nextJobWorks(t, bench);
 });
@@ -109,7 +113,7 @@ t.test('a device that restarts in the middle of a run', async (t) => {
   const id = await startLongJob(t, bench);
   await board.powerCycle();
   const job = await endOf(bench, id);
-  t.equal(job.state, 'FAILED');
+  t.equal(job.state, 'INTERRUPTED');
   t.equal(job.failure.code, 'DEVICE_RESTARTED');
   await nextJobWorks(t, bench);
 });

@@ -1,12 +1,15 @@
 // The file of a simulated chip: whenever its process is killed, every pulse that anybody has heard of is in it.
+import { spawn } from 'node:child_process';
 import fs, { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
 import { Chip } from '../sim/chip.js';
 import { ChipFile, readChipFile } from '../sim/process/chip-file.js';
 import { profileNamed } from '../sim/profile.js';
 import { Rig } from './rig/bench.js';
+import { Child } from './rig/child.js';
 
 const profile = profileNamed('lab');
 const pulse = { amplitudeMillivolts: 2000, widthNanoseconds: 1000, complianceMicroamperes: 0 };
@@ -118,4 +121,37 @@ t.test('a block that did not fit on the disk is made good as soon as there is ro
   isFull = false;
   file.note(chip);
   t.ok(isEqual(readChipFile(path, profile, 1), chip));
+});
+
+const program = join(import.meta.dirname, '..', 'dist', 'sim', 'process', 'main.js');
+const wordsOf = (path: string) => ['--profile', 'lab', '--chip', path, '--listen', 'tcp://127.0.0.1:0'];
+
+async function simulator(t: Test, path: string): Promise<Child> {
+  const child = await Child.start(program, [...wordsOf(path), '--exit-with-parent']);
+  t.teardown(() => child.kill());
+  return child;
+}
+
+t.test('a file belongs to one simulator, the others hear to whom; who was killed holds nothing', async (t) => {
+  const path = throwAwayPath(t);
+  const first = await simulator(t, path);
+  await t.rejects(simulator(t, path), { message: new RegExp(`CHIP_LOCKED: process ${first.processId} holds ${path}\\. End the other simulator`) });
+  await first.kill();
+  const second = await simulator(t, path);
+  const waiting = simulator(t, path);
+  await second.kill();
+  await (await waiting).kill();
+  const ends = await Promise.allSettled([simulator(t, path), simulator(t, path)]);
+  t.strictSame(ends.map(({ status }) => status).sort(), ['fulfilled', 'rejected'], 'of two at once one has it');
+});
+
+t.test('a simulator that was killed holds nothing even while its parent does not ask for it', async (t) => {
+  const path = throwAwayPath(t);
+  const parent = spawn('sh', ['-c', '"$@" & echo $!; exec tail -f /dev/null', 'sh', process.execPath, program, ...wordsOf(path)]);
+  t.teardown(() => parent.kill());
+  const lines = createInterface({ input: parent.stdout })[Symbol.asyncIterator]();
+  const processId = Number((await lines.next()).value);
+  t.match((await lines.next()).value, 'address');
+  process.kill(processId, 'SIGKILL');
+  await simulator(t, path);
 });

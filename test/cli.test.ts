@@ -1,10 +1,13 @@
 // The command line as a person or a script meets it: exit codes, streams, and that nothing runs before all inputs are good.
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import { isErrorCode } from '../proto/error.js';
@@ -66,6 +69,26 @@ t.test('a service that is not there is a failure, not wrong usage', async (t) =>
   const { exitCode, stderr } = await prime('devices', '--server', 'http://127.0.0.1:1');
   t.equal(codeOf(stderr), 'SERVICE_UNREACHABLE');
   t.equal(exitCode, 1);
+});
+
+t.test('of a job that was interrupted it says so, why, and what to do next', async (t) => {
+  const lost = { code: 'DEVICE_LOST', detail: 'macro-0 went away', outcome: 'applied' };
+  const ends = [
+    { failure: lost, said: /^DEVICE_LOST: job a is INTERRUPTED: macro-0 went away\. .* submit the job again\.\n$/ },
+    { failure: null, said: /^JOB_INTERRUPTED: the service ended while job a was running\. Submit the job again: .*\.\n$/ },
+  ];
+  for (const { failure, said } of ends) {
+    const job = { id: 'a', state: 'INTERRUPTED', failure };
+    const service = createServer(({ method }, response) => void response.end(JSON.stringify(method === 'POST' ? { job } : job)));
+    service.listen(0, '127.0.0.1');
+    await once(service, 'listening');
+    const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}`;
+    const { exitCode, stderr } = await prime('read', '--server', url);
+    t.match(stderr, said);
+    t.equal(exitCode, 1);
+    t.match(await prime('jobs', 'a', '--json', '--server', url), { stdout: /"INTERRUPTED"/, stderr: said, exitCode: 0 });
+    service.close();
+  }
 });
 
 t.test('help and version exit 0', async (t) => {
@@ -201,6 +224,37 @@ t.test('sim hands its arguments to the simulator, whose address is the first lin
   const { exitCode, stdout, stderr } = await devicesOfSim(t, '--profile', 'ideal', '--seed', '3');
   t.equal(exitCode, 0, stderr);
   t.equal(JSON.parse(stdout).chipId, 'sim-ideal-3');
+});
+
+/** Resolves when every process is gone that writes to what a child of ours has for stdout. */
+async function killedWithAll(child: ChildProcessByStdio<null, Readable, null>): Promise<void> {
+  const gone = once(child.stdout, 'close');
+  child.kill('SIGKILL');
+  await gone;
+}
+
+t.test('a simulator does not outlive a prime sim that was killed', async (t) => {
+  const chip = join(throwAwayHome(t), 'chip.bin');
+  const words = ['--profile', 'ideal', '--chip', chip, '--listen', 'tcp://127.0.0.1:0'];
+  for (const start of ['first', 'second']) {
+    const child = spawn(process.execPath, simProcess(...words), { stdio: ['ignore', 'pipe', 'inherit'] });
+    const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+    t.match(JSON.parse(line), { address: /^tcp:/ }, `${start} start`);
+    await killedWithAll(child);
+  }
+});
+
+t.test('with --exit-with-parent a service does not outlive who started it', async (t) => {
+  const given = [join(root, 'server', 'bin', 'prime.js'), 'serve', '--port', '0', '--device', 'sim:ideal', '--exit-with-parent'];
+  const script = `const { spawn } = await import('node:child_process');
+    spawn(process.execPath, process.argv.slice(1), { stdio: ['pipe', 'inherit', 'inherit'] });`;
+  const environment = { ...process.env, PRIME_HOME: throwAwayHome(t), PRIME_LOG: 'silent' };
+  const parent = spawn(process.execPath, ['--input-type=module', '-e', script, '--', ...given], { stdio: ['ignore', 'pipe', 'inherit'], env: environment });
+  const [line] = (await once(createInterface({ input: parent.stdout }), 'line')) as [string];
+  const { url } = JSON.parse(line) as { url: string };
+  t.equal((await fetch(`${url}/health/live`)).status, 200);
+  await killedWithAll(parent);
+  await t.rejects(fetch(`${url}/health/live`));
 });
 
 t.test('sim runs firmware of other times: older and newer ones work, a foreign one is refused with the reason', async (t) => {

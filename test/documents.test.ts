@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { errorTable } from '../proto/error.js';
+import { deviceGoneCodes, errorTable } from '../proto/error.js';
 import { profileChoices, profileFields, profileSchema } from '../sim/profile-fields.js';
 
 const root = join(import.meta.dirname, '..');
@@ -35,6 +35,11 @@ t.test('docs/errors.md and the error table say the same', async (t) => {
   const rows = read('docs/errors.md').split('\n').filter((line) => line.startsWith('| `'));
   const expected = Object.entries(errorTable).map(([code, { category, httpStatus, remedy }]) => `| \`${code}\` | ${category} | ${httpStatus} | ${remedy} |`);
   t.strictSame(rows, expected);
+});
+
+t.test('docs/errors.md names the codes that interrupt a job', async (t) => {
+  const [sentence = ''] = /.*`[A-Z_]+` say nothing of what was asked for/.exec(read('docs/errors.md')) ?? [];
+  t.strictSame([...sentence.matchAll(/`([A-Z_]+)`/g)].map(([, code]) => code), [...deviceGoneCodes]);
 });
 
 t.test('documents name only scripts and error codes that exist', async (t) => {

@@ -6,10 +6,13 @@ import { formatAddress, parseAddress } from '../driver/index.js';
 import type { ByteChannel } from '../firmware-protocol/byte-channel.js';
 import { Wire } from '../firmware-protocol/wire.js';
 import { Device } from '../driver/index.js';
+import { bundleFromFiles, filesOfBundle } from '../server/network/bundle.js';
+import { compile } from '../server/network/compile.js';
 import { Rig } from './rig/bench.js';
 import { Line, noFaults } from './rig/line.js';
 import { SeededPrng } from './rig/seeded-prng.js';
 import { VirtualClock } from './rig/virtual-clock.js';
+import { smallBundle } from './small-bundle.js';
 
 const whole = { firstBitLine: 0, bitLines: 512, firstSourceLine: 0, sourceLines: 512 };
 const oneCell = (cell: number) => {
@@ -103,11 +106,26 @@ t.test('an effectful request that was in flight over a restart is unknown, never
   rig.unplug();
   rig.board.restart();
   rig.plug();
-  t.match(await rig.until(answer), { code: 'OUTCOME_UNKNOWN', outcome: 'unknown' });
+  t.match(await rig.until(answer), { code: 'OUTCOME_UNKNOWN', outcome: 'unknown', cause: { code: 'DEVICE_RESTARTED' }, isDeviceGone: true });
   t.equal(rig.device.state, 'needs-reconcile');
-  t.match(await rig.until(codeOf(rig.device.scratch(1))), { code: 'OUTCOME_UNKNOWN', outcome: 'not-applied' });
+  t.match(await rig.until(codeOf(rig.device.scratch(1))), { code: 'OUTCOME_UNKNOWN', outcome: 'not-applied', isDeviceGone: false });
   await rig.until(rig.device.readCells(whole, 1));
   t.equal((await rig.until(rig.device.scratch(1))).count, 1);
+  await rig.device.close();
+});
+
+t.test('a program that went with a restart, while no request was under way, is missed as that', async (t) => {
+  const rig = new Rig();
+  const { geometry, converter } = await rig.ready();
+  const { program } = compile(bundleFromFiles(filesOfBundle(smallBundle())), { geometry, converter });
+  const programSha256 = await rig.until(rig.device.loadProgram(program));
+  rig.unplug();
+  rig.board.restart();
+  rig.plug();
+  const run = { programSha256, frames: new Uint8Array(program.timestepCount * 2 * 34 * 34), inferenceNumber: 0 };
+  t.match(await rig.until(codeOf(rig.device.runNetwork(run, () => undefined))), { code: 'DEVICE_RESTARTED', outcome: 'not-applied' });
+  await rig.until(rig.device.loadProgram(program));
+  t.equal((await rig.until(rig.device.runNetwork(run, () => undefined))).timesteps, program.timestepCount);
   await rig.device.close();
 });
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Device } from '../driver/index.js';
-import { MacroError } from '../proto/error.js';
+import { deviceGoneCodes, type ErrorCode, errorTable, MacroError } from '../proto/error.js';
 import { EventBus } from '../server/event-bus.js';
 import { type JobKind, Scheduler } from '../server/job/scheduler.js';
 import { JobStore } from '../server/job/store.js';
@@ -76,7 +76,37 @@ t.test('of an error that nobody foresaw the outcome is unknown', async (t) => {
   t.match(store.get(job), { state: 'FAILED', failure: { code: 'INTERNAL_ERROR', outcome: 'unknown' } });
 });
 
-t.test('a failed job states the gravest outcome of all its effectful requests, whatever request it failed at', async (t) => {
+t.test('a device that went away interrupts a job, whatever is known of its outcome; every other error fails it', async (t) => {
+  const endOf = async (error: MacroError) => {
+    const { clock, store, submit } = bench(t, undefined, async () => { throw error; });
+    const job = submit();
+    await clock.advance(100);
+    return store.get(job);
+  };
+  for (const code of Object.keys(errorTable) as ErrorCode[]) {
+    const end = await endOf(new MacroError(code, 'why'));
+    t.match(end, { state: deviceGoneCodes.has(code) ? 'INTERRUPTED' : 'FAILED', failure: { code, detail: 'why', outcome: 'not-applied' } }, code);
+  }
+  for (const code of ['DEVICE_LOST', 'DEADLINE_EXCEEDED'] as const) {
+    const cause = new MacroError(code, 'why');
+    const end = await endOf(new MacroError('OUTCOME_UNKNOWN', 'a pulse was under way', { outcome: 'unknown', cause }));
+    t.match(end, { state: code === 'DEVICE_LOST' ? 'INTERRUPTED' : 'FAILED', failure: { code: 'OUTCOME_UNKNOWN', outcome: 'unknown' } }, code);
+  }
+});
+
+t.test('a job that is stopped while its device goes away is stopped where nothing is unknown, and interrupted where something is', async (t) => {
+  for (const outcome of ['applied', 'unknown'] as const) {
+    const { clock, store, scheduler, submit } = bench(t, undefined, ({ signal }) =>
+      new Promise((_, reject) => { signal.addEventListener('abort', () => reject(new MacroError('DEVICE_LOST', 'why', { outcome }))); }));
+    const job = submit();
+    await clock.advance(100);
+    scheduler.stop(job);
+    await clock.advance(100);
+    t.equal(store.get(job).state, outcome === 'unknown' ? 'INTERRUPTED' : 'STOPPED');
+  }
+});
+
+t.test('a job that was not done states the gravest outcome of all its effectful requests, whatever request it failed at', async (t) => {
   const cases = [
     { requests: [], last: 'not-applied', stated: 'not-applied' },
     { requests: ['not-applied'], last: 'not-applied', stated: 'not-applied' },
@@ -91,6 +121,6 @@ t.test('a failed job states the gravest outcome of all its effectful requests, w
     });
     const job = rig.submit();
     await rig.clock.advance(100);
-    t.match(rig.store.get(job), { state: 'FAILED', failure: { code: 'DEVICE_LOST', outcome: stated } }, requests.join(', '));
+    t.match(rig.store.get(job), { state: 'INTERRUPTED', failure: { code: 'DEVICE_LOST', outcome: stated } }, requests.join(', '));
   }
 });

@@ -13,6 +13,8 @@ const sources = execFileSync('git', ['ls-files', '--cached', '--others', '--excl
 
 const isKernel = (path: string) => path.endsWith('.as.ts');
 const isSimulatorProcess = (path: string) => path.startsWith('sim/process/');
+/** Files that only run where there is a process around them. */
+const isOfProcess = (path: string) => /^(server|sim\/process|proto\/process|test)\//.test(path);
 const isTransport = (path: string) => path.startsWith('driver/transport-');
 
 interface Rule {
@@ -26,6 +28,7 @@ const numericsDoor = ['firmware-protocol/numerics/index', 'firmware-protocol/lim
 function ruleFor(path: string): Rule {
   const folder = path.split('/')[0];
   if (folder === 'firmware-protocol') return { folders: ['firmware-protocol/'], packages: [] };
+  if (path.startsWith('proto/process/')) return { folders: ['proto/'], packages: ['node:*'] };
   if (folder === 'proto') return { folders: ['proto/', 'firmware-protocol/'], packages: ['protobufjs*'] };
   if (folder === 'driver') return { folders: ['driver/', 'proto/', 'firmware-protocol/'], packages: ['serialport', 'node:*'] };
   if (isSimulatorProcess(path)) return { folders: ['sim/', 'proto/', 'firmware-protocol/'], packages: ['node:*', '@lydell/node-pty', 'fflate'] };
@@ -50,6 +53,7 @@ function isAllowed(path: string, specifier: string): boolean {
   const rule = ruleFor(path);
   if (!specifier.startsWith('.')) return rule.packages.some((pattern) => matches(specifier, pattern));
   const target = normalize(join(dirname(path), specifier)).replace(/\.(js|ts)$/, '');
+  if (target.startsWith('proto/process/') && !isOfProcess(path)) return false;
   return rule.folders.some((folder) => (folder.endsWith('/') ? target.startsWith(folder) : target === folder));
 }
 
@@ -67,6 +71,8 @@ t.test('the checker sees a breach in every form of import', async (t) => {
   for (const line of breaches) t.notOk(importsOf(line).every((specifier) => isAllowed('server/app.ts', specifier)), line);
   t.notOk(isAllowed('driver/device.ts', '../sim/chip.js'));
   t.notOk(isAllowed('sim/board.ts', 'node:fs'));
+  t.notOk(isAllowed('sim/board.ts', '../proto/process/parent.js'));
+  t.notOk(isAllowed('proto/error.ts', './process/parent.js'));
   t.notOk(isAllowed('server/app.ts', '../driver/session.js'));
   t.ok(isAllowed('server/app.ts', '../driver/index.js'));
 });

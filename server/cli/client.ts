@@ -38,13 +38,21 @@ export const wearKinds = ['forming', 'set', 'reset'] as const;
 const endedStates = new Set(['SUCCEEDED', 'FAILED', 'STOPPED', 'INTERRUPTED']);
 const restMilliseconds = 200;
 
-/** The HTTP API as verbs. Every refusal comes as the MacroError that the service sent. */
 function recordingsForm(recordings: readonly SentRecording[]): FormData {
   const form = new FormData();
   for (const { input, bytes } of recordings) form.append('recording', new Blob([bytes as Uint8Array<ArrayBuffer>]), input);
   return form;
 }
 
+/** Why a job was not done; of one that was interrupted also that it was, for then it is submitted again. */
+export function endError({ id, state, failure }: JobView): MacroError {
+  if (state === 'INTERRUPTED' && failure === null) return new MacroError('JOB_INTERRUPTED', `the service ended while job ${id} was running`);
+  if (failure === null) return new MacroError('CANCELLED', `job ${id} is ${state}`);
+  const detail = state === 'INTERRUPTED' ? `job ${id} is INTERRUPTED: ${failure.detail}` : failure.detail;
+  return errorOf({ ...failure, detail }, 500);
+}
+
+/** The HTTP API as verbs. Every refusal comes as the MacroError that the service sent. */
 export class ServiceClient {
   readonly #base: string;
   readonly #headers: Record<string, string>;
@@ -221,8 +229,7 @@ export class ServiceClient {
         continue;
       }
       if (job.state === 'SUCCEEDED') return job as JobView & { summary: RunSummary };
-      if (job.failure) throw errorOf(job.failure, 500);
-      throw new MacroError('CANCELLED', `job ${jobId} is ${job.state}`);
+      throw endError(job);
     }
   }
 }

@@ -1,5 +1,5 @@
 import { MacroError } from '../../proto/error.js';
-import type { JobView, ServiceClient } from './client.js';
+import { endError, type JobView, type ServiceClient } from './client.js';
 import { type Console, exitDone, table } from './console.js';
 import { type ServiceChoice, withService } from './service-choice.js';
 
@@ -15,7 +15,9 @@ async function chosen(client: ServiceClient, id: string | undefined, { stop, sta
   return [await (stop ? client.stopJob(id) : client.job(id))];
 }
 
-/** `prime jobs [id]`: what was asked for and what became of it; `--stop` stops one. */
+const undone: readonly string[] = ['FAILED', 'INTERRUPTED'];
+
+/** `prime jobs [id]`: what was asked for and what became of it; of one that was not done also why, and what to do; `--stop` stops one. */
 export async function jobs(id: string | undefined, given: JobsArguments, console: Console): Promise<number> {
   const list = await withService(given, console, (client) => chosen(client, id, given));
   if (given.json) for (const job of list) console.out(`${JSON.stringify(job)}\n`);
@@ -23,5 +25,6 @@ export async function jobs(id: string | undefined, given: JobsArguments, console
     const rows = list.map((job) => [job.id, job.kind, job.device, job.state, job.createdAt, job.failure?.code ?? '']);
     console.out(table(['job', 'kind', 'device', 'state', 'created', 'failure'], rows));
   }
+  for (const job of id === undefined ? [] : list) if (undone.includes(job.state)) console.error(`${endError(job).message}\n`);
   return exitDone;
 }

@@ -1,4 +1,5 @@
 import { MacroError } from '../../proto/error.js';
+import { watchParent } from '../../proto/process/parent.js';
 import { configurationOf } from '../config.js';
 import { startService } from '../service.js';
 import { type Console, exitDone } from './console.js';
@@ -9,6 +10,7 @@ export interface ServeArguments {
   readonly port: string;
   readonly device?: readonly string[];
   readonly connectTimeout: string;
+  readonly exitWithParent: boolean;
   readonly capture?: string;
   readonly captureLimit?: string;
 }
@@ -27,7 +29,7 @@ export const stopped = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-/** `prime serve`: the service until somebody stops it; its URL is the first line on stdout. */
+/** `prime serve`: the service until somebody stops it, or nobody is there any more who would; its URL is the first line on stdout. */
 export async function serve(given: ServeArguments, console: Console): Promise<number> {
   const timeout = connectTimeoutMilliseconds(given.connectTimeout);
   const configuration = configurationOf(console.environment, {
@@ -38,10 +40,13 @@ export async function serve(given: ServeArguments, console: Console): Promise<nu
     ...(timeout !== undefined && { connectTimeoutMilliseconds: timeout }),
   });
   const service = await startService(configuration, { logLevel: console.environment['PRIME_LOG'] ?? 'info' });
+  const orphaned = new AbortController();
+  const unwatch = given.exitWithParent ? watchParent(() => orphaned.abort()) : undefined;
   try {
     console.out(`${JSON.stringify({ url: service.url })}\n`);
-    await stopped(console.signal);
+    await Promise.race([stopped(console.signal), stopped(orphaned.signal)]);
   } finally {
+    unwatch?.();
     await service.close();
   }
   return exitDone;

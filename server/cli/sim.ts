@@ -7,10 +7,10 @@ import { type Console, exitFailed } from './console.js';
 
 const simulatorProcess = join(packageFolder(), 'dist', 'sim', 'process', 'main.js');
 
-/** `prime sim`: hands its arguments, streams and signals to the simulator, a program of its own. Returns that program's exit code. */
+/** `prime sim`: hands its arguments, streams and signals to the simulator, a program of its own, which ends with it. Returns that program's exit code. */
 export async function simulate(given: readonly string[], console: Console): Promise<number> {
   if (!existsSync(simulatorProcess)) throw new MacroError('SETUP_REQUIRED', 'the simulator is not built');
-  const child = spawn(process.execPath, [simulatorProcess, ...given], { stdio: 'inherit' });
+  const child = spawn(process.execPath, [simulatorProcess, ...given], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
   const stop = () => void child.kill('SIGTERM');
   console.signal.addEventListener('abort', stop);
   try {

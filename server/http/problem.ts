@@ -16,7 +16,7 @@ export const problemSchema = Type.Object(
     outcome: Type.Union([Type.Literal('not-applied'), Type.Literal('applied'), Type.Literal('unknown')]),
     remedy: Type.String(),
     field: Type.Optional(Type.String({ description: 'the field of the input that is wrong' })),
-    job: Type.Optional(Type.String({ description: 'the job that failed' })),
+    job: Type.Optional(Type.String({ description: 'the job that was not done' })),
   },
   { additionalProperties: false },
 );

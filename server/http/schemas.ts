@@ -8,7 +8,8 @@ import { problemSchema } from './problem.js';
 export const strict = <Fields extends Record<string, TSchema>>(fields: Fields) => Type.Object(fields, { additionalProperties: false });
 const oneOf = <Choice extends string>(choices: readonly Choice[], description: string) =>
   Type.Union(choices.map((choice) => Type.Literal(choice)), { description });
-export const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+export const nullable = <Schema extends TSchema>(schema: Schema, description?: string) =>
+  Type.Union([schema, Type.Null()], description === undefined ? {} : { description });
 
 export const longestWaitSeconds = 600;
 
@@ -59,7 +60,7 @@ export const jobSchema = strict({
   parameters: Type.Unknown(),
   progress: nullable(strict({ done: Type.Integer(), total: Type.Integer() })),
   summary: Type.Unknown(),
-  failure: nullable(failureSchema),
+  failure: nullable(failureSchema, 'why it is FAILED; of one that is INTERRUPTED, how its device went away, or null where the service did'),
 });
 
 export const inferenceAnswer = strict({ job: jobSchema, results: Type.Array(rowSchema), summary: Type.Unknown() });

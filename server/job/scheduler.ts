@@ -58,15 +58,20 @@ function failureOf(error: unknown, ofJob: Outcome): JobFailure {
   return { code, detail, outcome: isUnknown ? 'unknown' : ofJob, ...(field !== undefined && { field }) };
 }
 
-/** A job that was stopped while something became unknown has failed: that must not be hidden. */
-function endOf(failure: JobFailure, { abort, isStopping }: { readonly abort: AbortController; readonly isStopping: boolean }): JobEvent {
+/**
+ * How a job ends that was not done. One that was stopped while something became unknown has not just stopped: that must not be hidden. A device that went
+ * away has interrupted it, as the end of the service does: the same job, submitted again, finds what was done and does the rest.
+ */
+function endOf(error: unknown, ofJob: Outcome, { abort, isStopping }: Pick<Running, 'abort' | 'isStopping'>): JobEvent {
+  const failure = failureOf(error, ofJob);
   if (abort.signal.aborted && failure.outcome !== 'unknown') return { kind: isStopping ? 'stopped' : 'interrupted' };
-  return { kind: 'failed', failure };
+  const isInterrupted = error instanceof MacroError && error.isDeviceGone;
+  return { kind: isInterrupted ? 'interrupted' : 'failed', failure };
 }
 
 /**
- * Runs jobs, one at a time on each device, in the order in which they were submitted. Whatever a job does, the next one runs. After a crash
- * what was RUNNING is INTERRUPTED and nothing is repeated; what was QUEUED goes on.
+ * Runs jobs, one at a time on each device, in the order in which they were submitted. Whatever a job does, the next one runs. What was RUNNING when
+ * service or device went away is INTERRUPTED and nothing is repeated; what was QUEUED goes on.
  */
 export class Scheduler {
   private readonly kinds: ReadonlyMap<string, JobKind>;
@@ -178,7 +183,7 @@ export class Scheduler {
   }
 
   /** @returns how it ended; never rejects */
-  private async run(job: Job, running: { readonly abort: AbortController; readonly isStopping: boolean }): Promise<JobEvent> {
+  private async run(job: Job, running: Pick<Running, 'abort' | 'isStopping'>): Promise<JobEvent> {
     const kind = this.kinds.get(job.kind);
     const device = this.devices.device(job.device);
     const before = device.effects;
@@ -186,7 +191,7 @@ export class Scheduler {
       if (kind === undefined) throw new MacroError('INTERNAL_ERROR', `this version does not know the job kind "${job.kind}"`);
       return { kind: 'succeeded', summary: await kind.run(this.contextOf(job, running.abort.signal), job.parameters) };
     } catch (error) {
-      return endOf(failureOf(error, outcomeSince(before, device.effects)), running);
+      return endOf(error, outcomeSince(before, device.effects), running);
     }
   }
 

@@ -19,7 +19,8 @@ export type JobEvent =
   | { readonly kind: 'succeeded'; readonly summary: unknown }
   | { readonly kind: 'failed'; readonly failure: JobFailure }
   | { readonly kind: 'stopped' }
-  | { readonly kind: 'interrupted' };
+  /** Without a failure it was the service that went away, otherwise the device. */
+  | { readonly kind: 'interrupted'; readonly failure?: JobFailure };
 
 export type TimedJobEvent = JobEvent & { readonly atMilliseconds: number };
 
@@ -80,6 +81,6 @@ export function applyEvent(id: string, job: Job | undefined, event: TimedJobEven
     startedAtMilliseconds: event.kind === 'started' ? event.atMilliseconds : job.startedAtMilliseconds,
     endedAtMilliseconds: isEnded(state) ? event.atMilliseconds : null,
     summary: event.kind === 'succeeded' ? event.summary : null,
-    failure: event.kind === 'failed' ? event.failure : null,
+    failure: (event.kind === 'failed' || event.kind === 'interrupted' ? event.failure : undefined) ?? null,
   };
 }

@@ -2,11 +2,14 @@ import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync, readFileSync
 import { dirname } from 'node:path';
 import { crc32c } from '../../firmware-protocol/crc32c.js';
 import { MacroError } from '../../proto/error.js';
+import { lockPath } from '../../proto/process/path-lock.js';
 import { Chip } from '../chip.js';
 import type { Profile } from '../profile.js';
 
 /** Of a block: the length of its bytes and their checksum, u32 little-endian. */
 const blockHeadBytes = 8;
+/** A simulator whose service was killed ends by itself, but not before the service can be there again. */
+const lockPatienceMilliseconds = 2000;
 /** Changes that are kept beside a chip before it is written anew: the forming of a whole array writes it a dozen times, not a thousand. */
 const usualChangesBytesMaximum = 64 * 2 ** 20;
 
@@ -28,6 +31,15 @@ function* blocksOf(file: Uint8Array): Generator<Uint8Array> {
     yield file.subarray(at + blockHeadBytes, end);
     at = end;
   }
+}
+
+/**
+ * Takes the file of a chip for this process alone: two that append to it would each lose what the other did to the chip.
+ * @returns what gives it back
+ * @throws MacroError CHIP_LOCKED, naming the holder
+ */
+export function lockChipFile(path: string): () => void {
+  return lockPath(path, lockPatienceMilliseconds, (holder) => new MacroError('CHIP_LOCKED', `process ${holder} holds ${path}`, { field: 'chip' }));
 }
 
 /** Reads a chip that was saved; undefined where there is no file yet. @throws MacroError BAD_PROFILE where the file is another chip's or none */

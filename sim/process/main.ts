@@ -5,13 +5,14 @@ import { parseArgs } from 'node:util';
 import { platformClock } from '../../firmware-protocol/clock.js';
 import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
+import { watchParent } from '../../proto/process/parent.js';
 import { Board } from '../board.js';
 import { Chip } from '../chip.js';
 import { firmwares } from '../firmware.js';
 import { useSweeps } from '../line-resistance.js';
 import { overrideProfile, type Profile, profileNamed } from '../profile.js';
 import { profileSchema } from '../profile-fields.js';
-import { ChipFile, readChipFile } from './chip-file.js';
+import { ChipFile, lockChipFile, readChipFile } from './chip-file.js';
 import { readKernel } from './kernel-file.js';
 import { compiledLineSweeps } from './line-program.js';
 import { listenPty } from './listen-pty.js';
@@ -106,6 +107,7 @@ function setTimer(action: () => void, delayMilliseconds: number): () => void {
 
 function makeBoard(values: Values): Board {
   useSweeps(compiledLineSweeps());
+  if (values.chip !== undefined) process.once('exit', lockChipFile(values.chip));
   const chip = makeChip(values, readProfile(values));
   const file = values.chip === undefined ? undefined : new ChipFile(values.chip, chip);
   const clock = platformClock({ nowMilliseconds: () => performance.now(), setTimer });
@@ -148,11 +150,8 @@ async function main(): Promise<void> {
   process.on('SIGTERM', end);
   process.on('SIGINT', end);
   process.on('SIGHUP', () => board.restart());
-  if (values['exit-with-parent']) {
-    process.stdin.on('end', end);
-    process.stdin.on('error', end);
-    process.stdin.resume();
-  }
+  process.once('disconnect', end); // where `prime sim` started it: that was killed
+  if (values['exit-with-parent']) watchParent(end);
   process.stdout.write(`${JSON.stringify({ address: line.address })}\n`);
 }
 

@@ -19,6 +19,10 @@ export class Child {
     return new Child(child, JSON.parse(line));
   }
 
+  get processId(): number | undefined {
+    return this.process.pid;
+  }
+
   /** SIGKILL: it has not another instruction. Resolves when it is gone. */
   async kill(): Promise<void> {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;

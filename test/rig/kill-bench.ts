@@ -5,6 +5,7 @@ import type { Test } from 'tap';
 import { Device } from '../../driver/index.js';
 import { snapshotCodes } from '../../server/array/apply-mask.js';
 import { type ArraySources, arrayJob, arrayOperations } from '../../server/array/job.js';
+import type { Operation } from '../../server/array/operation.js';
 import { WearMeter } from '../../server/array/wear-meter.js';
 import { EventBus } from '../../server/event-bus.js';
 import { Scheduler } from '../../server/job/scheduler.js';
@@ -37,6 +38,7 @@ class Life {
   readonly scheduler: Scheduler;
   private readonly clock: GuardedClock;
   private readonly database: Database;
+  private readonly operations: readonly Operation<unknown>[];
 
   constructor(bench: KillBench, folder: string, newJobId: () => string) {
     this.clock = new GuardedClock(bench.clock);
@@ -53,13 +55,16 @@ class Life {
       snapshot: () => snapshotCodes(new Uint8Array(0)), keep: () => '', earlierCheckpoint: (job, name) => this.store.earlierCheckpoint(job, name),
       dataset: () => [], staleness: () => null, markStale: () => undefined, now: () => new Date(0).toISOString(),
     };
-    const kinds = arrayOperations(sources).map((operation) => arrayJob(operation, sources));
+    this.operations = arrayOperations(sources);
+    const kinds = this.operations.map((operation) => arrayJob(operation, sources));
     this.scheduler = new Scheduler(this.store, { device: () => this.device, ids: () => [deviceId] }, kinds, new EventBus(), this.clock);
     this.scheduler.start();
   }
 
-  submit(kind: string, parameters: unknown): Job {
-    return this.scheduler.submit(kind, deviceId, parameters);
+  /** @param given as a client writes it */
+  submit(kind: string, given: object): Job {
+    const operation = this.operations.find(({ name }) => name === kind);
+    return this.scheduler.submit(kind, deviceId, operation?.parametersOf(given));
   }
 
   /** Nothing of it happens any more. */
@@ -84,10 +89,10 @@ export class KillBench {
   private jobs = 0;
   private readonly folder: string;
 
-  constructor(t: Test, private readonly profile: Profile, seed: number) {
+  constructor(t: Test, private readonly profile: Profile, seed: number, state: 'formed' | 'pristine' = 'formed') {
     this.prng = new SeededPrng(seed);
     this.folder = mkdtempSync(join(tmpdir(), 'prime-hil-kill-'));
-    this.chip = Chip.formed(profile, 1);
+    this.chip = Chip[state](profile, 1);
     this.saved = { chip: this.chip.serialise(), changes: [] };
     this.chip.takeChanges();
     this.boardClock = new GuardedClock(this.clock);

@@ -98,7 +98,7 @@ export class SigkillBench {
       this.children.set(process, child);
       this.line.plug(child.said['address'] ?? '');
     } else {
-      const given = ['serve', '--port', '0', '--device', `${deviceId}=${this.line.address}`, '--connect-timeout', '30'];
+      const given = ['serve', '--port', '0', '--device', `${deviceId}=${this.line.address}`, '--connect-timeout', '30', '--exit-with-parent'];
       const environment = { PRIME_HOME: join(this.folder, 'home'), PRIME_LOG: 'silent' };
       this.children.set(process, await Child.start(programOf('server', 'bin', 'prime.js'), given, environment));
     }

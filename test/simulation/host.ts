@@ -1,6 +1,7 @@
 import { Device, type DeviceEvent } from '../../driver/index.js';
 import type { ByteChannel } from '../../firmware-protocol/byte-channel.js';
 import type { Clock } from '../../firmware-protocol/clock.js';
+import { deviceGoneCodes, type ErrorCode } from '../../proto/error.js';
 import type { Outcome } from '../../proto/outcome.js';
 import { WearMeter } from '../../server/array/wear-meter.js';
 import { type BusEvent, EventBus } from '../../server/event-bus.js';
@@ -122,15 +123,17 @@ export class Host {
     if (event.topic === 'job') this.checkOutcome(event.data as Pick<Job, 'id' | 'state' | 'failure'>);
   }
 
-  /** What a job says of its effects is what its calls were told: a failed one states the gravest of it, or worse. */
+  /** What a job says of its effects is what its calls were told: one that was not done states the gravest of it, or worse. */
   private checkOutcome({ id, state, failure }: Pick<Job, 'id' | 'state' | 'failure'>): void {
     const { verdict } = this.options.observers;
     const told = this.observer.outcomes.map(({ outcome }) => outcome);
     const isWhole = told.every((outcome) => outcome === 'applied');
     verdict.expect(state !== 'SUCCEEDED' || isWhole, () => `job ${id} succeeded, and its calls were told ${told.join(', ')}`);
     const gravest = Math.max(0, ...told.map((outcome) => gravity.indexOf(outcome === 'open' ? 'unknown' : outcome)));
-    const isHonest = state !== 'FAILED' || gravity.indexOf(failure?.outcome ?? 'not-applied') >= gravest;
+    const isHonest = failure === null || gravity.indexOf(failure.outcome) >= gravest;
     verdict.expect(isHonest, () => `job ${id} says ${failure?.outcome}, and its calls were told ${told.join(', ')}`);
+    const isFailed = state === 'FAILED' && failure !== null && !deviceGoneCodes.has(failure.code as ErrorCode);
+    verdict.expect(isFailed || state !== 'FAILED', () => `job ${id} is FAILED with ${failure?.code}, which interrupts`);
   }
 
   /** The kinds of the simulation and the service's own, each watched as it begins. */

@@ -116,10 +116,13 @@ class Kill {
     const apart = countsOf(chip).reset.filter((count, cell) => count !== ledger.reset[cell]).length;
     this.expect(apart === 0, `the ledger is apart from the chip at ${apart} cells when a job is ${job?.state}`);
     if (job === undefined) this.expect(chip.pulses === 0, `no job was taken, ${chip.pulses} pulses were given`);
-    if (job?.state === 'INTERRUPTED') this.expect(victim === 'service', 'a job is INTERRUPTED, and the service was not');
+    const isEnd = job === undefined || job.state === 'SUCCEEDED' || job.state === 'INTERRUPTED';
+    this.expect(isEnd, `a job is ${job?.state}: ${JSON.stringify(job?.failure)}`);
+    if (job?.state === 'INTERRUPTED') {
+      this.expect(victim === (job.failure ? 'simulator' : 'service'), `the job of a killed ${victim} says ${JSON.stringify(job.failure)}`);
+    }
     if (job?.failure) {
-      const { outcome, code, detail } = job.failure;
-      this.expect(victim === 'simulator', `a job failed with ${code}: ${detail}`);
+      const { outcome } = job.failure;
       this.expect(outcome === 'unknown' || (outcome === 'applied') === chip.pulses > 0, `a job says ${outcome}, and ${chip.pulses} pulses were given`);
     }
     if (job?.state === 'SUCCEEDED') await this.judgeOutcomes(job, chip);
