@@ -6,7 +6,7 @@ import {
 import { cellCount, sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import type { PulseOwner, WearLedger } from '../store/wear-ledger.js';
-import { type CellBitmap } from './cell-bitmap.js';
+import type { CellBitmap } from './cell-bitmap.js';
 import type { CellWindows } from './cell-windows.js';
 import { brokenLimits, type PlannedPulses, plannedSweep, refuseBroken } from './planned-pulses.js';
 import type { WearMeter } from './wear-meter.js';
