@@ -161,12 +161,15 @@ function assemble(configuration: Configuration, { database, registry, bus }: Cor
   const progress = new JobProgress(bus);
   opened.add(() => progress.close());
   const arraySources = arraySourcesOf(configuration, database, stores);
-  const { connectTimeoutMilliseconds, meter, snapshot, model } = arraySources;
+  const { connectTimeoutMilliseconds, meter, snapshot, model, keep, calibrations, now } = arraySources;
   const inference = inferenceJob({
     connectTimeoutMilliseconds,
     meter,
     snapshot,
     model,
+    keep,
+    ...(calibrations && { calibrations }),
+    now,
     object: (digest) => objects.get(digest),
     staleness: (digest) => staleSnapshots.of(digest),
     storedThresholds: (chipId, digest) => thresholds.list(chipId, digest),

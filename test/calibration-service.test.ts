@@ -152,13 +152,24 @@ t.test('the command line: a mask is followed by the calibration, unless it shall
   const b = await bench(t, 'lab-full');
   const { url } = b.service;
   const { chip } = b.board;
-  const [first, second] = [write(t, madeOn(chip)), write(t, madeOn(chip, (weight) => weight % 50 === 0))];
+  const [first, second, third] = [[], [50], [40, 50]].map((parts) => write(t, madeOn(chip, (weight) => parts.some((part) => weight % part === 0))));
   t.equal((await prime('calibrate', '--server', url, '--averages', '4')).exitCode, 0);
   t.match(await prime('apply-mask', '--server', url, '--model', first, '--no-calibrate'), { exitCode: 0, stdout: /^calibration +none$/m });
   const due = async () => (await b.client.calibrations(chip.chipId)).calibrations.map(({ reason, due: reasons }) => [reason, ...reasons]);
   t.strictSame(await due(), [['asked', 'mask']]);
+  const planned = async (...more: string[]) => (await prime('apply-mask', '--server', url, '--model', second, '--dry-run', '--json', ...more)).stdout;
+  const [whole, without] = [JSON.parse(await planned()).plan, JSON.parse(await planned('--no-calibrate')).plan];
+  t.equal(without.figures.calibrationSeconds, 0);
+  t.ok(whole.figures.calibrationSeconds > 1 && Math.abs(whole.seconds - without.seconds - whole.figures.calibrationSeconds) < 1e-6, 'the dry run counts it');
   t.match(await prime('apply-mask', '--server', url, '--model', second), { exitCode: 0, stdout: /^calibration: state +repeated$/m });
   t.strictSame(await due(), [['mask'], ['asked', 'mask']]);
+
+  const recording = join(third, 'digit.bin');
+  writeFileSync(recording, filmedDigits(1)[0].bytes);
+  const inferred = await prime('infer', '--server', url, '--model', third, '--input', recording, '--json');
+  const { summary } = JSON.parse(inferred.stdout.trim().split('\n').at(-1) ?? '');
+  t.match(summary, { calibration: { state: 'repeated', gain: 'relative' }, objects: { noiseMap: /^[0-9a-f]{64}$/ } }, inferred.stderr);
+  t.strictSame(await due(), [['mask'], ['mask', 'mask'], ['asked', 'mask']]);
 });
 
 t.test('the command line: a threshold is stored, used by infer, and warned of when it no longer fits', async (t) => {

@@ -33,7 +33,8 @@ async function bench(t: Test, profile: string, seed = 1, overrides: object = {})
   return { board, device };
 }
 
-const applier = (t: Test) => new BundleApplier({ meter: new WearMeter(new WearLedger(throwAwayDatabase(t))), snapshot: () => undefined });
+const applier = (t: Test) =>
+  new BundleApplier({ meter: new WearMeter(new WearLedger(throwAwayDatabase(t))), snapshot: () => undefined, keep: () => '', now: () => '' });
 const work = { owner: { jobId: 'job', user: null } };
 
 const withWeights = () => bundleFromFiles(filesOfBundle(smallBundle()));
@@ -150,6 +151,8 @@ async function runJob(
     staleness: () => null,
     model: () => bundle,
     object: () => pack,
+    keep: () => '',
+    now: () => '',
     rows: () => done,
     answered: () => undefined,
   });

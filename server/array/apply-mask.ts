@@ -17,7 +17,7 @@ import { outcomeCounts } from './outcomes.js';
 import { averages, microsiemens, pulsesPerCell, pulsingFields } from './parameters.js';
 import { planOf } from './plan.js';
 import { mostPulses } from './planned-pulses.js';
-import { repeatCalibration } from './recalibration.js';
+import { recalibrationSeconds, repeatCalibration } from './recalibration.js';
 
 const applyMaskSchema = strict({
   model: textUpTo(128),
@@ -104,10 +104,14 @@ export function applyMaskOperation(sources: MaskSources & CalibrationSources): O
     async plan(array, parameters) {
       const application = await look(array, parameters);
       const { pruned, conducting, stubborn, regrowing, map } = application.inspection;
+      const isPulsed = application.efforts().length > 0 && parameters.calibrate !== false;
+      const calibrationSeconds = isPulsed ? await recalibrationSeconds(array, sources) : 0;
       const figures = {
         prunedCells: countCells(pruned), conductingCells: countCells(conducting), stubbornCells: countCells(stubborn), regrowingPairs: regrowing.length,
+        calibrationSeconds,
       };
-      return planOf('apply-mask', array, map, parameters.averages, countCells(pruned), application.efforts(), figures);
+      const plan = planOf('apply-mask', array, map, parameters.averages, countCells(pruned), application.efforts(), figures);
+      return { ...plan, seconds: plan.seconds + calibrationSeconds };
     },
     async run(array, parameters, job) {
       const application = await look(array, parameters);

@@ -71,6 +71,12 @@ export async function takeCalibration(
   return record;
 }
 
+/** How long a calibration drives lines, as the read of one bit line tells. */
+export async function calibrationNanoseconds(array: MeteredArray, reads: number): Promise<number> {
+  const { operationNanoseconds } = await array.read({ ...wholeArray, bitLines: 1 }, reads);
+  return operationNanoseconds * (wholeArray.bitLines + noiseReads / reads);
+}
+
 /** What a calibration says in short, and how far it is from the one before it. */
 function summaryOf(array: MeteredArray, record: CalibrationRecord, before: CalibrationRecord | undefined) {
   const { chipId, gain, references, arrayState, temperatureCelsius, averages: reads, channels } = record;
@@ -101,8 +107,7 @@ export function calibrateOperation(sources: CalibrationSources): Operation<Calib
     },
     async plan(array, { averages: reads, references }) {
       const map = await array.read({ ...wholeArray, bitLines: 1 }, reads);
-      const linesRead = wholeArray.bitLines + noiseReads / reads;
-      const all = { ...map, operationNanoseconds: map.operationNanoseconds * linesRead };
+      const all = { ...map, operationNanoseconds: await calibrationNanoseconds(array, reads) };
       const figures = { gain: references.length > 0 ? 'absolute' : 'relative', references: references.length };
       return planOf('calibrate', array, all, reads, wholeArray.bitLines * wholeArray.sourceLines, [], figures);
     },

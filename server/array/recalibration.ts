@@ -1,7 +1,7 @@
 import { MacroError } from '../../proto/error.js';
 import { type CalibrationRecord, gainChangeFraction } from '../calibration/record.js';
 import type { Reference } from '../calibration/reference.js';
-import { type CalibrateParameters, type CalibrationSources, takeCalibration } from './calibrate.js';
+import { type CalibrateParameters, type CalibrationSources, calibrationNanoseconds, takeCalibration } from './calibrate.js';
 import type { MeteredArray } from './metered-array.js';
 import type { OperationJob } from './operation.js';
 
@@ -23,7 +23,9 @@ const askedFor = ({ averages, references, user }: CalibrationRecord): CalibrateP
  * (PRIME.md §7). Never throws: pulses that were given stay given, and the calibration before stays due.
  * @returns null where the chip was never calibrated
  */
-export async function repeatCalibration(array: MeteredArray, job: OperationJob, sources: CalibrationSources): Promise<Recalibration | null> {
+export async function repeatCalibration(
+  array: MeteredArray, job: Pick<OperationJob, 'id' | 'keep'>, sources: CalibrationSources,
+): Promise<Recalibration | null> {
   try {
     const before = sources.calibrations?.newest(array.identity.chipId);
     if (before === undefined) return null;
@@ -33,4 +35,10 @@ export async function repeatCalibration(array: MeteredArray, job: OperationJob, 
     const { code, detail } = MacroError.from(error);
     return { state: 'failed', code, detail };
   }
+}
+
+/** How long `repeatCalibration` would take, for a dry run; 0 where the chip was never calibrated. */
+export async function recalibrationSeconds(array: MeteredArray, { calibrations }: CalibrationSources): Promise<number> {
+  const before = calibrations?.newest(array.identity.chipId);
+  return before === undefined ? 0 : (await calibrationNanoseconds(array, before.averages)) / 1e9;
 }

@@ -134,6 +134,8 @@ const noResult = (recordings: number, layers: readonly string[]): RunSummary => 
   saturatedFractionByLayer: Object.fromEntries(layers.map((name) => [name, 0])),
   threshold: null,
   warnings: [],
+  calibration: null,
+  objects: {},
 });
 
 /**

@@ -1,7 +1,9 @@
 import { type Device, type HelloAck, wholeArray } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
+import type { CalibrationSources } from '../array/calibrate.js';
 import { MaskApplication, usualMaskChoice } from '../array/mask-application.js';
 import { type ArrayWork, MeteredArray } from '../array/metered-array.js';
+import { type Recalibration, repeatCalibration } from '../array/recalibration.js';
 import type { WearMeter } from '../array/wear-meter.js';
 import type { Bundle, ChipRecord } from '../network/bundle.js';
 import { type CompiledNetwork, compile } from '../network/compile.js';
@@ -12,9 +14,19 @@ export interface AppliedBundle {
   readonly programSha256: Uint8Array;
   /** RESET pulses that it took; 0 where the mask was there already. */
   readonly pulses: number;
+  /** What became of the calibration of the chip behind them; null where there was none to repeat. */
+  readonly calibration: Recalibration | null;
+  /** Digests of what the calibration keeps, by name. */
+  readonly objects: Readonly<Record<string, string>>;
 }
 
-export interface ApplierSources {
+type Brought = Pick<AppliedBundle, 'pulses' | 'calibration' | 'objects'>;
+
+const nothingBrought: Brought = { pulses: 0, calibration: null, objects: {} };
+
+export interface ApplierSources extends CalibrationSources {
+  /** Keeps bytes for good. @returns their digest */
+  keep(bytes: Uint8Array): string;
   readonly meter: WearMeter;
   /** Codes of a map of the whole array by its digest, where the service holds it. */
   snapshot(digest: string): Uint16Array | undefined;
@@ -43,30 +55,34 @@ export class BundleApplier {
     if (device.state === 'needs-reconcile') await device.readCells(wholeArray, 1);
     const last = this.#applied.get(device);
     const before = hex((await device.status()).arrayState);
-    let pulses = 0;
+    let brought = nothingBrought;
     if (last?.digest !== bundle.digest || last.arrayState !== before) {
       this.#applied.delete(device);
-      pulses = await this.#bringToChip(device, identity, bundle, compiled, work);
+      brought = await this.#bringToChip(device, identity, bundle, compiled, work);
       this.#applied.set(device, { digest: bundle.digest, arrayState: hex((await device.status()).arrayState) });
     }
     const programSha256 = isOnDevice ? await device.loadProgram(compiled.program) : new Uint8Array();
-    return { compiled, programSha256, pulses };
+    return { compiled, programSha256, ...brought };
   }
 
-  async #bringToChip(device: Device, identity: HelloAck, bundle: Bundle, compiled: CompiledNetwork, work: ArrayWork): Promise<number> {
+  async #bringToChip(device: Device, identity: HelloAck, bundle: Bundle, compiled: CompiledNetwork, work: ArrayWork): Promise<Brought> {
     if (bundle.chip !== undefined) return this.#applyMask(device, identity, bundle, bundle.chip, work);
     if (!identity.capabilities.includes('LoadSnapshot')) {
       const why = 'the bundle brings its own weights, which only a simulator can take';
       throw new MacroError('METHOD_UNSUPPORTED', `${why}, and ${identity.chipId} does not declare LoadSnapshot`);
     }
     if (compiled.snapshot) await device.loadSnapshot(compiled.snapshot);
-    return 0;
+    return nothingBrought;
   }
 
-  async #applyMask(device: Device, identity: HelloAck, bundle: Bundle, chip: ChipRecord, work: ArrayWork): Promise<number> {
-    const { meter, snapshot } = this.sources;
+  async #applyMask(device: Device, identity: HelloAck, bundle: Bundle, chip: ChipRecord, work: ArrayWork): Promise<Brought> {
+    const { meter, snapshot, keep } = this.sources;
     const array = await MeteredArray.open(device, identity, meter, work);
     const application = await MaskApplication.look(array, bundle, chip, usualMaskChoice, snapshot(chip.snapshotDigest));
-    return (await application.apply()).pulses.reset;
+    const pulses = (await application.apply()).pulses.reset;
+    if (pulses === 0) return nothingBrought;
+    const objects: Record<string, string> = {};
+    const job = { id: work.owner?.jobId ?? '', keep: (name: string, bytes: Uint8Array) => { objects[name] = keep(bytes); } };
+    return { pulses, calibration: await repeatCalibration(array, job, this.sources), objects };
   }
 }

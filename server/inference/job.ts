@@ -4,6 +4,7 @@ import { MacroError } from '../../proto/error.js';
 import { binEvents, type Frames, type Split } from '../dataset/frames.js';
 import { parseRecording } from '../dataset/recording.js';
 import { type SentRecording, unpackRecordings } from '../dataset/recording-pack.js';
+import type { CalibrationSources } from '../array/calibrate.js';
 import { ownerOf } from '../array/job.js';
 import type { WearMeter } from '../array/wear-meter.js';
 import { whenReady } from '../job/ready.js';
@@ -37,13 +38,15 @@ export interface InferenceParameters {
 }
 
 /** Where a job finds what its parameters name. */
-export interface InferenceSources {
+export interface InferenceSources extends CalibrationSources {
   readonly connectTimeoutMilliseconds: number;
   readonly meter: WearMeter;
   /** Codes of a map of the whole array by its digest, where the service holds it. */
   snapshot(digest: string): Uint16Array | undefined;
   model(id: string): Bundle;
   object(sha256: string): Uint8Array;
+  /** Keeps bytes for good. @returns their digest */
+  keep(bytes: Uint8Array): string;
   /** Whether the map with this digest is still true of its chip. */
   staleness(digest: string): Staleness | null;
   /** Thresholds that were stored for a chip and a bundle, the newest first; a bench of tests may have none. */
@@ -73,6 +76,11 @@ function staleWarnings({ chip }: Bundle, sources: InferenceSources): string[] {
   const stale = chip === undefined ? null : sources.staleness(chip.snapshotDigest);
   if (stale === null) return [];
   return [`the bundle is stale: job ${stale.job} gave ${stale.changedPairs} pairs of its chip new conductances on ${stale.since.slice(0, 10)}`];
+}
+
+function calibrationWarnings({ calibration }: AppliedBundle): string[] {
+  if (calibration?.state !== 'failed') return [];
+  return [`the mask was applied, and the calibration behind it failed: ${calibration.code}: ${calibration.detail}`];
 }
 
 /** Adds up what each layer did, timestep by timestep. */
@@ -202,7 +210,9 @@ export function inferenceJob(sources: InferenceSources): JobKind {
         context.progress(index + 1, recordings.length);
         sources.answered(context.job.device, row);
       }
-      return { ...summarise(rows, applied.compiled.program.timestepCount), ...choice, warnings: [...staleWarnings(bundle, sources), ...choice.warnings] };
+      const { calibration, objects } = applied;
+      const warnings = [...staleWarnings(bundle, sources), ...calibrationWarnings(applied), ...choice.warnings];
+      return { ...summarise(rows, applied.compiled.program.timestepCount), ...choice, warnings, calibration, objects };
     },
   };
 }

@@ -1,3 +1,5 @@
+import type { Recalibration } from '../array/recalibration.js';
+
 /** What the conversions of one layer did over one recording. */
 export interface LayerTally {
   readonly name: string;
@@ -51,6 +53,9 @@ export interface RunSummary extends Summary {
   readonly threshold: number | null;
   /** What makes all of its decisions doubtful, for people. */
   readonly warnings: readonly string[];
+  /** What became of the calibration of the chip, where its mask had to be applied. */
+  readonly calibration: Recalibration | null;
+  readonly objects: Readonly<Record<string, string>>;
 }
 
 /** More saturated conversions than this in a layer make a result doubtful (NUMERICS.md). */

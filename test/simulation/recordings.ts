@@ -46,6 +46,8 @@ export function inferenceSources(store: JobStore, meter: WearMeter): InferenceSo
     snapshot: () => undefined,
     staleness: () => null,
     model: () => bundle,
+    keep: () => '',
+    now: () => '',
     object: (number) => packs[Number(number)],
     rows: (id) => store.results(id) as Iterable<InferenceRow>,
     answered: () => undefined,
