@@ -1,8 +1,8 @@
-import { bitLineCount, cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
+import { cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import type { Pulse } from '../proto/message.js';
 import { AgeingLaw, type CellAge } from './ageing.js';
 import { CellDeviates, Chance, noiseStream } from './chance.js';
-import { applyCells, bytesOf, encodeCells, type Values } from './chip-changes.js';
+import { ChipState, seedOf } from './chip-state.js';
 import { FormingLaw } from './forming.js';
 import type { Profile } from './profile.js';
 import { type SwitchedCell, SwitchingLaw } from './switching.js';
@@ -26,52 +26,23 @@ export interface SnapshotTile {
   readonly kept: Uint8Array;
 }
 
-const serialMagic = 0x50434833; // "PCH3"
-const headerBytes = 28;
 /** Squares of cell codes are kept in units of 2^12, so that the sum over 512 cells fits 32 bits (NUMERICS.md §"Read noise"). */
-export const squareUnit = 2 ** 12;
+const squareUnit = 2 ** 12;
 
 /**
  * The silicon: what every cell conducts and what was done to it. A formed chip is a pure function of profile and seed, and so is everything
  * that is done to it later, because each draw is keyed by the cell and what happened to it before.
  */
-export class Chip {
+export class Chip extends ChipState {
   readonly chipId: string;
-  /** Cell codes, bit line × 512 + source line, in units of the profile. */
-  readonly codes = new Uint16Array(cellCount);
-  readonly states = new Uint8Array(cellCount);
-  /** Pulses of every kind that a cell has had; of them forming and SET pulses, the rest are RESET. */
-  readonly pulseCounts = new Uint16Array(cellCount);
-  readonly formingCounts = new Uint16Array(cellCount);
-  readonly setCounts = new Uint16Array(cellCount);
-  /** Operation time at which a pulse last moved a cell; −Infinity: it has settled long ago. */
-  readonly changedAtNanoseconds = new Float64Array(cellCount).fill(Number.NEGATIVE_INFINITY);
-  /** How long each bit line was driven for reads. */
-  readonly drivenNanoseconds = new Float64Array(bitLineCount);
-  /** Rises before each operation that changes the array. */
-  arrayEpoch = 0;
-  /** Counts array reads, so that no two share their noise. */
-  operationCount = 0;
-  operationNanoseconds = 0;
   private readonly chance: Chance;
   private readonly forming: FormingLaw;
   private readonly switching: SwitchingLaw;
   private readonly ageing: AgeingLaw;
   private readonly noiseDeviates: CellDeviates;
-  /** Operation time at which a pulse last moved any cell. */
-  private movedAtNanoseconds = Number.NEGATIVE_INFINITY;
-  /** Number of the pulse that moved a cell last. */
-  private readonly movedByPulse = new Uint16Array(cellCount);
-  /** What `drivenNanoseconds` of a cell's bit line was then. */
-  private readonly drivenAtChangeNanoseconds = new Float64Array(cellCount);
-  /** Pulses on each word line, and what that was then. */
-  private readonly wordLinePulses = new Uint32Array(Math.max(bitLineCount, sourceLineCount));
-  private readonly wordLinePulsesAtChange = new Uint32Array(cellCount);
-  /** Cells that something was done to since `takeChanges`, and what the header was then. */
-  private readonly changed = new Set<number>();
-  private headerTaken: Uint8Array | undefined;
 
-  private constructor(readonly profile: Profile, readonly seed: number) {
+  private constructor(readonly profile: Profile, seed: number) {
+    super(seed);
     this.chipId = `sim-${profile.name}-${seed}`;
     this.chance = new Chance(seed);
     this.forming = new FormingLaw(profile, this.chance);
@@ -306,86 +277,11 @@ export class Chip {
     return bytes;
   }
 
-  private get perCell(): readonly Values[] {
-    return [
-      this.codes, this.states, this.pulseCounts, this.formingCounts, this.setCounts, this.changedAtNanoseconds, this.movedByPulse,
-      this.drivenAtChangeNanoseconds, this.wordLinePulsesAtChange,
-    ];
-  }
-
-  private get perLine(): readonly Values[] {
-    return [this.drivenNanoseconds, this.wordLinePulses];
-  }
-
-  private get header(): Uint8Array {
-    const bytes = new Uint8Array(headerBytes);
-    const view = new DataView(bytes.buffer);
-    view.setUint32(0, serialMagic, true);
-    view.setUint32(4, this.seed, true);
-    view.setUint32(8, this.arrayEpoch, true);
-    view.setFloat64(12, this.operationCount, true);
-    view.setFloat64(20, this.operationNanoseconds, true);
-    return bytes;
-  }
-
-  /** Takes over a header, and behind it as many arrays. @returns where they end */
-  private restore(bytes: Uint8Array, arrays: readonly Values[]): number {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.arrayEpoch = view.getUint32(8, true);
-    this.operationCount = view.getFloat64(12, true);
-    this.operationNanoseconds = view.getFloat64(20, true);
-    let at = headerBytes;
-    for (const array of arrays) {
-      bytesOf(array).set(bytes.subarray(at, at + array.byteLength));
-      at += array.byteLength;
-    }
-    return at;
-  }
-
-  private findMoved(): void {
-    this.movedAtNanoseconds = this.changedAtNanoseconds.reduce((latest, moved) => Math.max(latest, moved));
-  }
-
-  /** The chip as bytes: a header, then what is known of the lines and of the cells. */
-  serialise(): Uint8Array {
-    return joined([this.header, ...this.perLine.map(bytesOf), ...this.perCell.map(bytesOf)]);
-  }
-
   /** @returns undefined where the bytes are no chip */
   static deserialise(bytes: Uint8Array, profile: Profile): Chip | undefined {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (bytes.length < headerBytes || view.getUint32(0, true) !== serialMagic) return undefined;
-    const chip = new Chip(profile, view.getUint32(4, true));
-    const arrays = [...chip.perLine, ...chip.perCell];
-    if (bytes.length !== arrays.reduce((sum, { byteLength }) => sum + byteLength, headerBytes)) return undefined;
-    chip.restore(bytes, arrays);
-    chip.findMoved();
-    return chip;
+    const seed = seedOf(bytes);
+    if (seed === undefined) return undefined;
+    const chip = new Chip(profile, seed);
+    return chip.restoreAll(bytes) ? chip : undefined;
   }
-
-  /** What was done to the chip since this was called before, as bytes that `replay` takes; undefined: nothing. */
-  takeChanges(): Uint8Array | undefined {
-    const { header, headerTaken } = this;
-    if (this.changed.size === 0 && headerTaken?.every((byte, index) => byte === header[index])) return undefined;
-    const changes = joined([header, ...this.perLine.map(bytesOf), encodeCells(this.perCell, this.changed)]);
-    this.changed.clear();
-    this.headerTaken = header;
-    return changes;
-  }
-
-  /** Does again what `takeChanges` has told, in the order in which it told it. */
-  replay(changes: readonly Uint8Array[]): void {
-    for (const bytes of changes) applyCells(this.perCell, bytes.subarray(this.restore(bytes, this.perLine)));
-    this.findMoved();
-  }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

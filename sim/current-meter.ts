@@ -1,9 +1,10 @@
 import { sourceLineCount } from '../firmware-protocol/limits.js';
-import { convert, type GaussianStream, shiftRounded } from '../firmware-protocol/numerics/index.js';
+import { convert, type GaussianStream } from '../firmware-protocol/numerics/index.js';
 import type { CurrentRange, Pulse } from '../proto/message.js';
 import { type Chip, topCode } from './chip.js';
 import type { ConductionLaw } from './conduction.js';
 import type { Converters } from './converters.js';
+import type { ReadNoise } from './read-noise.js';
 
 /** A current that was converted while a cell was under bias. */
 export interface CellCurrent {
@@ -28,8 +29,8 @@ export class CurrentMeter {
   private readonly deviates = new Int32Array(4);
 
   constructor(
-    private readonly chip: Chip, private readonly converters: Converters, private readonly conduction: ConductionLaw, private readonly noise: GaussianStream,
-    private readonly sigmaOf: (cell: number, code: number) => number,
+    private readonly chip: Chip, private readonly converters: Converters, private readonly conduction: ConductionLaw,
+    private readonly noise: ReadNoise, private readonly stream: GaussianStream,
   ) {}
 
   get ranges(): CurrentRange[] {
@@ -56,18 +57,18 @@ export class CurrentMeter {
     const flowing = code === topCode ? Number.POSITIVE_INFINITY : Math.round((sumUnit * code * ohmicMillivolts) / readVoltageMillivolts);
     const limit = Math.round((sumUnit * pulse.complianceMicroamperes * 1e6) / (readVoltageMillivolts * cellUnitNanosiemens));
     const sum = Math.min(flowing, limit, largestSum);
-    const sigma = sum === flowing ? this.sigmaOf(cell, Math.round(sum / sumUnit)) : 0;
+    const sigma = sum === flowing ? this.noise.sigma(this.chip.noiseSquare(cell, Math.round(sum / sumUnit))) : 0;
     this.deviates.fill(0);
-    if (sigma > 0) this.noise.four(this.chip.operationCount, cell, 0, 0, this.deviates, 0);
+    if (sigma > 0) this.stream.four(this.chip.operationCount, cell, 0, 0, this.deviates, 0);
     return this.convert(sum, sigma, cell % sourceLineCount);
   }
 
-  /** @param sigma of the noise, in the unit of the sum */
+  /** @param sum in 1/256 of a cell unit */
   private convert(sum: number, sigma: number, sourceLine: number): CellCurrent {
     const { minimumCode, maximumCode } = this.converters;
     for (let range = 0; ; range += 1) {
       const { gainQ20, offset } = this.converters.of(converterRanges[range], sourceLine);
-      const code = convert(0, sum + shiftRounded(sigma * this.deviates[range], 15), gainQ20, offset);
+      const code = convert(0, sum + this.noise.of(sigma, this.deviates[range]), gainQ20, offset);
       const isSaturated = code >= maximumCode;
       if (isSaturated && range + 1 < converterRanges.length) continue;
       const nanoamperes = this.nanoamperesOf(Math.min(maximumCode, Math.max(minimumCode, code)), converterRanges[range]);

@@ -1,8 +1,8 @@
 import { sourceLineCount } from '../firmware-protocol/limits.js';
-import { convert, GaussianStream, gaussianOne, shiftRounded } from '../firmware-protocol/numerics/index.js';
+import { convert, GaussianStream, shiftRounded } from '../firmware-protocol/numerics/index.js';
 import type { Pulse } from '../proto/message.js';
 import { noiseStream } from './chance.js';
-import { type Chip, squareUnit, topCode } from './chip.js';
+import { type Chip, topCode } from './chip.js';
 import { ConductionLaw } from './conduction.js';
 import { Converters, type Range } from './converters.js';
 import { type CellCurrent, CurrentMeter } from './current-meter.js';
@@ -11,11 +11,10 @@ import { KernelNetwork, kernelHolds } from './kernel-network.js';
 import { KernelTile } from './kernel-tile.js';
 import type { RunProgram } from './network-run.js';
 import type { Profile } from './profile.js';
+import { ReadNoise } from './read-noise.js';
 
 /** Range of the converters in which single cells are read. */
 const cellRange = 1;
-/** Fractional bits of the variance factor. */
-const varianceFactorBits = 8;
 
 /** Tiles that are kept, the longest unused goes first: a few networks of eight layers. */
 const tileLimit = 64;
@@ -78,10 +77,9 @@ export class Macro {
   readonly currentMeter: CurrentMeter;
   private readonly tiles = new Map<string, TileCells>();
   private tilesState = '';
-  private readonly varianceFactor: number;
-  private readonly noiseScale: number;
-  private readonly multiplyNoise: GaussianStream;
-  private readonly readNoise: GaussianStream;
+  private readonly noise: ReadNoise;
+  private readonly multiplyDraws: GaussianStream;
+  private readonly readDraws: GaussianStream;
   private readonly energyScale: EnergyScale;
   private kernelTiles = new WeakMap<TileCells, Map<number, KernelTile>>();
   private readonly kernelNetworks = new Map<RunProgram, KernelNetwork>();
@@ -98,12 +96,10 @@ export class Macro {
     this.effective = new EffectiveArray(chip);
     this.conduction = new ConductionLaw(profile);
     this.converters = new Converters(profile, chip.seed);
-    // σ in 1/256 unit is sqrt(Σ g² · (256 r)²); the squares are in units of 2^12, the factor has 8 fractional bits that the root leaves as 4.
-    this.varianceFactor = Math.round((16 * profile.readNoiseFraction) ** 2 * squareUnit * 2 ** varianceFactorBits);
-    this.noiseScale = Math.fround(this.varianceFactor / (256 * gaussianOne) ** 2);
-    this.multiplyNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.multiply });
-    this.readNoise = new GaussianStream({ seed: chip.seed, stream: noiseStream.read });
-    this.currentMeter = new CurrentMeter(chip, this.converters, this.conduction, this.readNoise, (cell, code) => this.readSigma(cell, code));
+    this.noise = new ReadNoise(profile);
+    this.multiplyDraws = new GaussianStream({ seed: chip.seed, stream: noiseStream.multiply });
+    this.readDraws = new GaussianStream({ seed: chip.seed, stream: noiseStream.read });
+    this.currentMeter = new CurrentMeter(chip, this.converters, this.conduction, this.noise, this.readDraws);
     this.energyScale = lineEnergyScale(profile);
   }
 
@@ -121,7 +117,7 @@ export class Macro {
   }
 
   get isNoisy(): boolean {
-    return this.varianceFactor > 0;
+    return this.noise.isOn;
   }
 
   /** To be gone through before an operation asks for many cells, where the resistance of lines counts. @param sourceLines that it will read */
@@ -217,7 +213,7 @@ export class Macro {
 
   private get kernelSettings() {
     const { minimumCode, maximumCode, isExact } = this.converters;
-    return { chip: this.chip, noiseScale: this.noiseScale, minimumCode, maximumCode, isExact: isExact && !this.isNoisy };
+    return { chip: this.chip, noiseScale: this.noise.scale, minimumCode, maximumCode, isExact: isExact && !this.isNoisy };
   }
 
   private kernelTile(kernel: WebAssembly.Module, cells: TileCells, range: number): KernelTile {
@@ -273,7 +269,7 @@ export class Macro {
     }
     if (this.isNoisy) {
       const where = key.timestep * 2 ** 16 + key.tile * 2 ** 8 + plane;
-      for (let line = 0; line < lineCount; line += 4) this.multiplyNoise.four(key.inferenceNumber, where, position, line >> 2, this.deviates, line);
+      for (let line = 0; line < lineCount; line += 4) this.multiplyDraws.four(key.inferenceNumber, where, position, line >> 2, this.deviates, line);
     }
     return this.convertLines(cells, range, out);
   }
@@ -286,13 +282,13 @@ export class Macro {
   }
 
   private convertLines({ lineCount, gainsQ20, offsets }: TileCells, range: number, out: Int32Array): number {
-    const { sums, variances, deviates, noiseScale } = this;
+    const { sums, variances, deviates, noise } = this;
     const { minimumCode, maximumCode } = this.converters;
     let saturated = 0;
     for (let line = 0; line < lineCount; line += 1) {
-      const noise = noiseScale === 0 ? 0 : noiseOf(variances[line], noiseScale, deviates[line]);
+      const noise256 = noise.isOn ? noise.of(noise.sigma(variances[line]), deviates[line]) : 0;
       const at = range * lineCount + line;
-      let code = convert(sums[line], noise, gainsQ20[at], offsets[at]);
+      let code = convert(sums[line], noise256, gainsQ20[at], offsets[at]);
       if (code > maximumCode) {
         code = maximumCode;
         saturated += 1;
@@ -367,21 +363,16 @@ export class Macro {
     this.account(averages, code * averages);
     chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += this.driveNanoseconds(averages);
     if (code === topCode) return topCode;
-    const sigma = this.readSigma(cell, code);
+    const sigma = code > 0 ? this.noise.sigma(chip.noiseSquare(cell, code)) : 0;
     let total = 0;
     for (let average = 0; average < averages; average += 1) {
-      if (sigma > 0 && (average & 3) === 0) this.readNoise.four(chip.operationCount, cell, average >> 2, 0, deviates, 0);
-      const noise = sigma > 0 ? shiftRounded(sigma * deviates[average & 3], 15) : 0;
-      const converted = convert(code, noise, gainQ20, offset);
+      if (sigma > 0 && (average & 3) === 0) this.readDraws.four(chip.operationCount, cell, average >> 2, 0, deviates, 0);
+      const noise256 = sigma > 0 ? this.noise.of(sigma, deviates[average & 3]) : 0;
+      const converted = convert(code, noise256, gainQ20, offset);
       if (converted >= maximumCode) return topCode;
       total += Math.max(minimumCode, converted);
     }
     return this.cellCodeOf(total / averages);
-  }
-
-  /** Standard deviation of the noise of one conversion of one cell, in 1/256 unit. */
-  private readSigma(cell: number, code: number): number {
-    return this.isNoisy && code > 0 ? Math.floor(Math.sqrt(this.chip.noiseSquare(cell, code) * this.varianceFactor)) : 0;
   }
 
   /** Converts the current of one cell under the bias of a pulse. Its noise is keyed as that of `readCell`; its time is booked with the pulse. */
@@ -399,19 +390,6 @@ export class Macro {
     const code = Math.round((adcCode * stepNumeratorNanosiemens) / (stepDenominator * this.chip.profile.cellUnitNanosiemens));
     return Math.min(topCode - 1, code);
   }
-}
-
-/** On top of a number this leaves no digit finer than 1/256 in a float of 32 bits. */
-const noiseBias = 1.5 * 2 ** 15;
-
-/**
- * Noise of a sum in 1/256 unit. In floats of 32 bits, each operation rounded, so that the kernel has four at once: 24 digits are more than any noise has.
- * @param deviate in 1/32768 σ
- */
-function noiseOf(variance: number, scale: number, deviate: number): number {
-  const sigma = Math.fround(Math.sqrt(Math.fround(Math.fround(variance) * scale)));
-  const biased = Math.fround(Math.fround(sigma * deviate) + noiseBias);
-  return Math.fround(biased - noiseBias) * 256;
 }
 
 /** Adds rows of a matrix, four at a time so that the sums are loaded and stored once for four; integers, so the order does not matter. */
