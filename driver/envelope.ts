@@ -8,7 +8,9 @@ import type { SweepRequest } from './array-request.js';
 /** Amplitudes of the one forming staircase that a cell may have: 2.9 V to 3.9 V by 5 mV. */
 const formingStairs = 201;
 
-const common = { widthMaximumNanoseconds: 1_000_000, complianceMaximumMicroamperes: 200, cellsAtOnce: bitLineCount * sourceLineCount };
+const common = {
+  widthMaximumNanoseconds: 1_000_000, complianceMaximumMicroamperes: 200, cellsAtOnce: bitLineCount * sourceLineCount, totalCurrentMaximumMicroamperes: 1000,
+};
 
 /**
  * What this host sends to a chip that nobody has characterised, whatever its board would let through. Of steps that a board says move no cell it believes
@@ -47,16 +49,20 @@ function checkRange(kind: PulseKind, field: string, value: number, minimum: numb
   throw refuse(`${field} of a ${kind} pulse is ${value}; it is an integer from ${minimum} to ${maximum}`, field);
 }
 
+/** What all cells that one pulse may reach could draw together; 0 where no compliance limits them, and the board's driver does. */
+export const totalMicroamperes = (complianceMicroamperes: number, { cellsAtOnce }: PulseLimits): number => complianceMicroamperes * cellsAtOnce;
+
 /**
  * Refuses a pulse outside the envelope before a byte of it is sent.
  * @throws MacroError PULSE_REFUSED, naming the field and its range
  */
 export function checkPulse(kind: PulseKind, pulse: Pulse, envelope: Envelope): void {
-  const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes } = envelope[kind];
-  checkRange(kind, 'amplitudeMillivolts', pulse.amplitudeMillivolts, 1, amplitudeMaximumMillivolts);
-  checkRange(kind, 'widthNanoseconds', pulse.widthNanoseconds, minimumWidthNanoseconds, widthMaximumNanoseconds);
+  const limits = envelope[kind];
+  checkRange(kind, 'amplitudeMillivolts', pulse.amplitudeMillivolts, 1, limits.amplitudeMaximumMillivolts);
+  checkRange(kind, 'widthNanoseconds', pulse.widthNanoseconds, minimumWidthNanoseconds, limits.widthMaximumNanoseconds);
   // Without a limit of current a cell that forms or is SET would run away; a RESET is limited by the cell itself.
-  checkRange(kind, 'complianceMicroamperes', pulse.complianceMicroamperes, kind === 'reset' ? 0 : 1, complianceMaximumMicroamperes);
+  checkRange(kind, 'complianceMicroamperes', pulse.complianceMicroamperes, kind === 'reset' ? 0 : 1, limits.complianceMaximumMicroamperes);
+  checkRange(kind, 'totalCurrentMicroamperes', totalMicroamperes(pulse.complianceMicroamperes, limits), 0, limits.totalCurrentMaximumMicroamperes);
 }
 
 /** How many amplitudes a staircase has, its last included. */
@@ -107,12 +113,13 @@ function checkInteger(field: string, value: number, minimum: number, maximum: nu
 }
 
 function checkBranch(kind: PulseKind, branch: SweepBranch, dwellNanoseconds: number, envelope: Envelope): void {
-  const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes, movesFromMillivolts } = envelope[kind];
-  checkInteger(`${kind}.lastMillivolts`, branch.lastMillivolts, 1, amplitudeMaximumMillivolts);
+  const limits = envelope[kind];
+  checkInteger(`${kind}.lastMillivolts`, branch.lastMillivolts, 1, limits.amplitudeMaximumMillivolts);
   // A current that is measured is limited, of a RESET as well.
-  checkInteger(`${kind}.complianceMicroamperes`, branch.complianceMicroamperes, 1, complianceMaximumMicroamperes);
-  checkInteger(`${kind}.countedFromMillivolts`, branch.countedFromMillivolts, 0, movesFromMillivolts);
-  checkInteger('dwellNanoseconds', dwellNanoseconds, minimumWidthNanoseconds, widthMaximumNanoseconds);
+  checkInteger(`${kind}.complianceMicroamperes`, branch.complianceMicroamperes, 1, limits.complianceMaximumMicroamperes);
+  checkInteger('totalCurrentMicroamperes', totalMicroamperes(branch.complianceMicroamperes, limits), 1, limits.totalCurrentMaximumMicroamperes);
+  checkInteger(`${kind}.countedFromMillivolts`, branch.countedFromMillivolts, 0, limits.movesFromMillivolts);
+  checkInteger('dwellNanoseconds', dwellNanoseconds, minimumWidthNanoseconds, limits.widthMaximumNanoseconds);
 }
 
 /**

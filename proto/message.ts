@@ -28,6 +28,8 @@ export interface PulseLimits {
   amplitudeMaximumMillivolts: number; widthMaximumNanoseconds: number; complianceMaximumMicroamperes: number; pulsesPerCell: number; cellsAtOnce: number;
   /** No pulse below it moves a cell; 0: not stated. */
   movesFromMillivolts: number;
+  /** Of all cells that one pulse reaches, together. */
+  totalCurrentMaximumMicroamperes: number;
 }
 export const pulseKinds = ['forming', 'set', 'reset'] as const;
 export type PulseKind = (typeof pulseKinds)[number];

@@ -84,6 +84,7 @@ const labHalf: Profile = {
   resetWidthMaximumNanoseconds: 1_000_000,
   resetPulsesPerCellMaximum: 100,
   complianceMaximumMicroamperes: 200,
+  totalCurrentMaximumMicroamperes: 1000,
 };
 
 const labFull: Profile = { ...labHalf, name: 'lab-full', formingYieldFraction: 1 };

@@ -4,7 +4,7 @@ import {
 } from '../proto/cell-sweep.js';
 import type { MethodRequests, PulseKind, SweepBranch } from '../proto/message.js';
 import { cellState } from './chip.js';
-import { envelopeOf, outside } from './envelope.js';
+import { envelopeOf, outside, totalProblem } from './envelope.js';
 import { resetCount } from './pulse-methods.js';
 import { type Bench, outOfRange, Refusal, type Task } from './task.js';
 
@@ -31,6 +31,7 @@ function branchProblem({ chip }: Bench, kind: PulseKind, branch: SweepBranch): R
   // A current that is measured is limited, of a RESET as well.
   return outside(`${kind}.lastMillivolts`, branch.lastMillivolts, 1, limits.amplitudeMaximumMillivolts)
     ?? outside(`${kind}.complianceMicroamperes`, branch.complianceMicroamperes, 1, limits.complianceMaximumMicroamperes)
+    ?? totalProblem(branch.complianceMicroamperes, limits)
     ?? outside(`${kind}.countedFromMillivolts`, branch.countedFromMillivolts, 0, limits.movesFromMillivolts);
 }
 

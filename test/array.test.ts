@@ -243,6 +243,17 @@ t.test('a job may not give more pulses than its budget in the worst case', async
   t.equal(board.chip.pulses, 0);
 });
 
+t.test('a dry run names the limits that its pulses would break, and the job gives none of them', async (t) => {
+  const limits = { totalCurrentMaximumMicroamperes: 40, resetAmplitudeMaximumMillivolts: 1800 };
+  const { board, device, array } = await on(t, TcpBoard.start('lab-full', 4, limits));
+  const { brokenLimits } = await array.plan(device, 'program', { region: corner, microsiemens: 8 });
+  t.match(brokenLimits, [
+    { field: 'amplitudeMillivolts', kind: 'reset', limit: 1800 }, { field: 'totalCurrentMicroamperes', kind: 'set', limit: 40 },
+  ]);
+  await t.rejects(array.run(device, 'program', { region: corner, microsiemens: 8 }), { code: 'PULSE_REFUSED' });
+  t.equal(board.chip.pulses, 0);
+});
+
 t.test('a read says what conducts, and leaves the codes', async (t) => {
   const { board, device, array } = await on(t, TcpBoard.start('lab', 6));
   const { summary } = await array.run(device, 'read', {});

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import {
-  bitmapOf, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope, type SweepRequest,
+  bitmapOf, checkStaircase, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope, type SweepRequest,
 } from '../driver/index.js';
 import { MacroError } from '../proto/error.js';
 import { CellWindows } from '../server/array/cell-windows.js';
@@ -90,6 +90,16 @@ t.test('the stricter of host and board holds, limit by limit', async (t) => {
   t.strictSame(strictestEnvelope(undefined), hostEnvelope);
 });
 
+t.test('what the cells of a pulse may draw together is refused by the host, however little each of them may', async (t) => {
+  const stairs = (complianceMicroamperes: number) =>
+    ({ first: { amplitudeMillivolts: 1000, widthNanoseconds: 1000, complianceMicroamperes }, stepMillivolts: 10, lastMillivolts: 1500 });
+  const several = strictestEnvelope({ ...hostEnvelope, set: { ...hostEnvelope.set, cellsAtOnce: 8, totalCurrentMaximumMicroamperes: 400 } });
+  checkStaircase('set', stairs(50), several);
+  t.throws(() => checkStaircase('set', stairs(51), several), {
+    code: 'PULSE_REFUSED', field: 'totalCurrentMicroamperes', message: /totalCurrentMicroamperes of a set pulse is 408; it is an integer from 0 to 400/,
+  });
+});
+
 /** Numbers around limits, and such as no pulse has. */
 const number = (limit: number) => fc.oneof(
   { weight: 12, arbitrary: fc.integer({ min: 10, max: Math.ceil(limit / 2) }) },
@@ -125,10 +135,10 @@ function countOf({ pulseCounts, formingCounts, setCounts }: Chip, kind: PulseKin
 function watch(chip: Chip, limits: ReturnType<typeof strictestEnvelope>): string[] {
   const breaches: string[] = [];
   const note = (kind: PulseKind, cell: number, { amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: Pulse) => {
-    const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes, pulsesPerCell } = limits[kind];
+    const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes, pulsesPerCell, cellsAtOnce } = limits[kind];
     const isInside = amplitudeMillivolts >= 1 && amplitudeMillivolts <= amplitudeMaximumMillivolts && widthNanoseconds >= 1
       && widthNanoseconds <= widthMaximumNanoseconds && complianceMicroamperes <= complianceMaximumMicroamperes
-      && countOf(chip, kind, cell) < pulsesPerCell;
+      && complianceMicroamperes * cellsAtOnce <= limits[kind].totalCurrentMaximumMicroamperes && countOf(chip, kind, cell) < pulsesPerCell;
     if (!isInside) breaches.push(`${kind} of ${amplitudeMillivolts} mV, ${widthNanoseconds} ns, ${complianceMicroamperes} µA on cell ${cell}`);
   };
   const [form, set, reset] = [chip.form.bind(chip), chip.set.bind(chip), chip.reset.bind(chip)];
@@ -180,8 +190,9 @@ const boards = [
   { resetAmplitudeMaximumMillivolts: 5000, setAmplitudeMaximumMillivolts: 5000, formingAmplitudeMaximumMillivolts: 10_000,
     complianceMaximumMicroamperes: 10_000, resetWidthMaximumNanoseconds: 1e9, setPulsesPerCellMaximum: 20_000, resetPulsesPerCellMaximum: 20_000,
     formingPulsesPerCellMaximum: 20_000 },
-  { resetAmplitudeMaximumMillivolts: 1500, setAmplitudeMaximumMillivolts: 1200, formingAmplitudeMaximumMillivolts: 2500, complianceMaximumMicroamperes: 60,
-    setWidthMaximumNanoseconds: 5000, setPulsesPerCellMaximum: 6, resetPulsesPerCellMaximum: 9, formingPulsesPerCellMaximum: 30 },
+  { resetAmplitudeMaximumMillivolts: 1500, setAmplitudeMaximumMillivolts: 1200, formingAmplitudeMaximumMillivolts: 2500, complianceMaximumMicroamperes: 90,
+    totalCurrentMaximumMicroamperes: 60, setWidthMaximumNanoseconds: 5000,
+    setPulsesPerCellMaximum: 6, resetPulsesPerCellMaximum: 9, formingPulsesPerCellMaximum: 30 },
 ];
 
 async function refusals(ask: () => Promise<unknown>): Promise<boolean> {

@@ -26,7 +26,8 @@ void array_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t wid
   record.pulse_counts[cell] = (uint16_t)(record.pulse_counts[cell] + 1);
   record.pulses += 1;
   if (record.states[cell] != CELL_PRISTINE) record.states[cell] = CELL_RESET;
-  board_reset_cell(cell, amplitude_millivolts, width_nanoseconds);
+  const struct board_pulse pulse = {amplitude_millivolts, width_nanoseconds, board_description()->total_current_maximum_microamperes};
+  board_reset_cell(cell, &pulse);
   has_digest = false;
 }
 

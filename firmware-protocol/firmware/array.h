@@ -29,7 +29,7 @@ void array_initialise(void);
 /* Raises the epoch, before the first change of an operation. */
 void array_begin_change(void);
 
-/* Counts a RESET pulse and gives it. */
+/* Counts a RESET pulse and gives it. No more flows than one pulse may draw in all: it reaches this one cell. */
 void array_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds);
 
 /* Adds an operation's time to the chip's. */

@@ -34,6 +34,8 @@ struct board_description {
   uint32_t reset_amplitude_maximum_millivolts;
   uint32_t reset_width_maximum_nanoseconds;
   uint32_t reset_pulses_per_cell_maximum;
+  /* Of all cells that one pulse reaches, together. */
+  uint32_t total_current_maximum_microamperes;
   /* Time of the longest frame on the line; 0 where its speed is not known. */
   uint32_t frame_microseconds;
 };
@@ -82,8 +84,15 @@ void board_begin_read(void);
 /* Reads one cell so many times. Returns the mean as a cell code, TOP_CODE where the converter was at its top. */
 uint16_t board_read_cell(uint32_t cell, uint32_t averages, struct board_cost *cost);
 
+struct board_pulse {
+  uint32_t amplitude_millivolts;
+  uint32_t width_nanoseconds;
+  /* A RESET has no compliance of its own: the driver of the line lets no more through than this. */
+  uint32_t current_maximum_microamperes;
+};
+
 /* One RESET pulse on a cell. Its pulse counter and state in the record have been brought up to date. */
-void board_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds);
+void board_reset_cell(uint32_t cell, const struct board_pulse *pulse);
 
 /* Simulated arrays only: makes a pair of cells what a network asks for. kept: 1, or 0 where the pair is pruned. */
 void board_place_pair(uint32_t plus, uint32_t minus, int32_t difference_nanosiemens, uint8_t kept);

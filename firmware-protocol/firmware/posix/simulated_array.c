@@ -97,7 +97,7 @@ static void describe(uint32_t baud) {
   description = (struct board_description){
     .chip_id = chip_id, .profile = profile->name, .cell_unit_nanosiemens = profile->cell_unit_nanosiemens, .converter_bits = profile->converter_bits,
     .ranges = {profile->ranges[0], profile->ranges[1]}, .settling_nanoseconds = SETTLING_NANOSECONDS, .reset_amplitude_maximum_millivolts = 2500,
-    .reset_width_maximum_nanoseconds = 1000000, .reset_pulses_per_cell_maximum = 100,
+    .reset_width_maximum_nanoseconds = 1000000, .reset_pulses_per_cell_maximum = 100, .total_current_maximum_microamperes = 1000,
     .frame_microseconds = baud == 0 ? 0 : (uint32_t)((FRAME_BITS * (uint64_t)1000000u + baud - 1) / baud),
   };
 }
@@ -243,9 +243,8 @@ static void prune(uint32_t cell) {
   codes[cell] = code_of(profile->residual_mean + profile->residual_sd * deviate(STREAM_RESIDUAL, cell, pulses));
 }
 
-void board_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds) {
-  (void)amplitude_millivolts;
-  (void)width_nanoseconds;
+void board_reset_cell(uint32_t cell, const struct board_pulse *pulse) {
+  (void)pulse;
   if (array_record()->states[cell] != CELL_PRISTINE) prune(cell);
 }
 

@@ -11,7 +11,7 @@ struct test_board test_board;
 static const struct board_description description = {
   .chip_id = "test-1", .profile = "", .cell_unit_nanosiemens = 1, .converter_bits = 32, .ranges = {{"multiply", 1, 1}, {"cell", 1, 1}},
   .settling_nanoseconds = 2000, .reset_amplitude_maximum_millivolts = 2500, .reset_width_maximum_nanoseconds = 1000000,
-  .reset_pulses_per_cell_maximum = 2,
+  .reset_pulses_per_cell_maximum = 2, .total_current_maximum_microamperes = 900,
 };
 
 const struct board_description *board_description(void) { return &description; }
@@ -53,10 +53,9 @@ uint16_t board_read_cell(uint32_t cell, uint32_t averages, struct board_cost *co
   return (uint16_t)(cell % TOP_CODE);
 }
 
-void board_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds) {
+void board_reset_cell(uint32_t cell, const struct board_pulse *pulse) {
   (void)cell;
-  (void)amplitude_millivolts;
-  (void)width_nanoseconds;
+  test_board.last_pulse = *pulse;
   test_board.pulses += 1;
 }
 

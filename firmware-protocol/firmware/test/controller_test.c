@@ -291,6 +291,7 @@ static void pulses_keep_to_the_envelope(void) {
     ask_reset(digest);
     CHECK(answer()->result.reset_cells.pulses == 4 && test_board.pulses == 4 * round && array_record()->epoch == round);
     CHECK(answer()->repeated_from_journal && test_board.pulses == 4 * round);
+    CHECK(test_board.last_pulse.amplitude_millivolts == 2000 && test_board.last_pulse.current_maximum_microamperes == 900);
   }
   ask_reset(digest);
   CHECK(failed_with(answer(), "PULSE_REFUSED", macro_v1_Outcome_NOT_APPLIED) && test_board.pulses == 8);
