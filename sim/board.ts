@@ -376,6 +376,7 @@ export class Board {
       pulses: chip.pulses,
       stopped: this.isStopped,
       leaseEpoch: this.leaseEpoch,
+      ...(this.firmware.protocol.maximum > 2 && { temperatureCelsius: chip.profile.temperatureCelsius }),
     };
   }
 

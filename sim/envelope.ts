@@ -12,6 +12,7 @@ export function envelopeOf(profile: Profile): Envelope {
   const { complianceMaximumMicroamperes, totalCurrentMaximumMicroamperes } = profile;
   const common = { complianceMaximumMicroamperes, totalCurrentMaximumMicroamperes, cellsAtOnce };
   return {
+    temperature: { minimumCelsius: profile.temperatureMinimumCelsius, maximumCelsius: profile.temperatureMaximumCelsius },
     forming: {
       ...common,
       amplitudeMaximumMillivolts: profile.formingAmplitudeMaximumMillivolts,
@@ -46,6 +47,11 @@ export function totalProblem(complianceMicroamperes: number, { cellsAtOnce: cell
   return outside('totalCurrentMicroamperes', complianceMicroamperes * cells, 0, totalCurrentMaximumMicroamperes);
 }
 
+/** Why no pulse may be given now. */
+export function temperatureProblem({ temperatureCelsius, temperatureMinimumCelsius, temperatureMaximumCelsius }: Profile): Refusal | undefined {
+  return outside('temperatureCelsius', temperatureCelsius, temperatureMinimumCelsius, temperatureMaximumCelsius);
+}
+
 /** Why a pulse may not reach a cell, naming the field and its range. */
 export function pulseProblem(kind: PulseKind, pulse: Pulse | null | undefined, profile: Profile): Refusal | undefined {
   if (!pulse) return new Refusal('REQUEST_INVALID', `the ${kind} pulse is missing`);
@@ -55,7 +61,8 @@ export function pulseProblem(kind: PulseKind, pulse: Pulse | null | undefined, p
   return outside('amplitudeMillivolts', pulse.amplitudeMillivolts, 1, limits.amplitudeMaximumMillivolts)
     ?? outside('widthNanoseconds', pulse.widthNanoseconds, 1, limits.widthMaximumNanoseconds)
     ?? outside('complianceMicroamperes', pulse.complianceMicroamperes, complianceMinimum, limits.complianceMaximumMicroamperes)
-    ?? totalProblem(pulse.complianceMicroamperes, limits);
+    ?? totalProblem(pulse.complianceMicroamperes, limits)
+    ?? temperatureProblem(profile);
 }
 
 export function staircaseProblem(kind: PulseKind, staircase: Staircase | null | undefined, profile: Profile): Refusal | undefined {

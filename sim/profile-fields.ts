@@ -80,6 +80,8 @@ export const profileFields = {
   totalCurrentMaximumMicroamperes: {
     minimum: 0, maximum: 1_000_000, integer: true, means: 'Envelope: largest current of all cells that one pulse reaches, together.',
   },
+  temperatureMinimumCelsius: { minimum: -40, maximum: 150, integer: true, means: 'Envelope: pulses are refused where the chip is colder.' },
+  temperatureMaximumCelsius: { minimum: -40, maximum: 150, integer: true, means: 'Envelope: pulses are refused where the chip is warmer.' },
 } as const satisfies Readonly<Record<string, ProfileField>>;
 
 export type ProfileFieldName = keyof typeof profileFields;

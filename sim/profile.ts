@@ -85,6 +85,8 @@ const labHalf: Profile = {
   resetPulsesPerCellMaximum: 100,
   complianceMaximumMicroamperes: 200,
   totalCurrentMaximumMicroamperes: 1000,
+  temperatureMinimumCelsius: 10,
+  temperatureMaximumCelsius: 40,
 };
 
 const labFull: Profile = { ...labHalf, name: 'lab-full', formingYieldFraction: 1 };

@@ -4,7 +4,7 @@ import {
 } from '../proto/cell-sweep.js';
 import type { MethodRequests, PulseKind, SweepBranch } from '../proto/message.js';
 import { cellState } from './chip.js';
-import { envelopeOf, outside, totalProblem } from './envelope.js';
+import { envelopeOf, outside, temperatureProblem, totalProblem } from './envelope.js';
 import { resetCount } from './pulse-methods.js';
 import { type Bench, outOfRange, Refusal, type Task } from './task.js';
 
@@ -68,6 +68,7 @@ function sweepProblem(bench: Bench, request: SweepRequest): Refusal | undefined 
   return problems.find((found) => found !== undefined)
     ?? outside('dwellNanoseconds', request.dwellNanoseconds, macro.currentMeter.leastNanoseconds, widest)
     ?? lengthProblem(request)
+    ?? temperatureProblem(chip.profile)
     ?? cellProblem(bench, request);
 }
 

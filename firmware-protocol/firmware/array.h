@@ -38,7 +38,7 @@ void array_account(uint64_t nanoseconds);
 /* SHA-256 of chip id, epoch, cell states and pulse counters; never of a conductance, which is noisy. */
 const uint8_t *array_state(void);
 
-/* "name is value; the range is minimum to maximum" where an amplitude or a width lies outside the envelope of this board; else an empty text. */
+/* "name is value; the range is minimum to maximum" where a pulse, or the chip now, lies outside the envelope of this board; else an empty text. */
 void array_check_pulse(char *text, uint32_t room, uint32_t amplitude_millivolts, uint32_t width_nanoseconds);
 
 #endif

@@ -36,6 +36,9 @@ struct board_description {
   uint32_t reset_pulses_per_cell_maximum;
   /* Of all cells that one pulse reaches, together. */
   uint32_t total_current_maximum_microamperes;
+  /* Of the chip, between which pulses are given. */
+  int32_t temperature_minimum_celsius;
+  int32_t temperature_maximum_celsius;
   /* Time of the longest frame on the line; 0 where its speed is not known. */
   uint32_t frame_microseconds;
 };
@@ -51,6 +54,9 @@ uint64_t board_microseconds(void);
 
 /* Boot ids come from here: no two starts may draw the same. */
 void board_random(uint8_t *bytes, size_t length);
+
+/* Of the chip, in thousandths of a degree Celsius. false: the board measures none, and no pulse is refused for it. */
+bool board_temperature(int32_t *millicelsius);
 
 /* Time and energy of an operation of the array. The firmware adds them up. */
 struct board_cost {

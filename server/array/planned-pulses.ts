@@ -1,4 +1,6 @@
-import { type Envelope, type PulseKind, type PulseLimits, type Staircase, type SweepRequest, totalMicroamperes, type WearCounts } from '../../driver/index.js';
+import {
+  type Envelope, isTemperate, type PulseKind, type PulseLimits, type Staircase, type SweepRequest, totalMicroamperes, type WearCounts,
+} from '../../driver/index.js';
 import { countedPulses, sweptKinds } from '../../proto/cell-sweep.js';
 import { MacroError } from '../../proto/error.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
@@ -24,7 +26,8 @@ export function plannedSweep(asked: SweepRequest): PlannedPulses[] {
 /** A limit that a plan could break, and where first. */
 export interface BrokenLimit {
   readonly field:
-    'pulsesPerCell' | 'maximumPulses' | 'amplitudeMillivolts' | 'widthNanoseconds' | 'complianceMicroamperes' | 'totalCurrentMicroamperes';
+    'pulsesPerCell' | 'maximumPulses' | 'amplitudeMillivolts' | 'widthNanoseconds' | 'complianceMicroamperes' | 'totalCurrentMicroamperes'
+    | 'temperatureCelsius';
   readonly kind: PulseKind | null;
   readonly limit: number;
   /** What a cell, the job, or a pulse could come to, as the field counts. */
@@ -98,6 +101,16 @@ export function brokenLimits(
   if (maximumPulses === undefined || total <= maximumPulses) return ofCells;
   const detail = `the job could give ${total} pulses; its budget is ${maximumPulses}`;
   return [...ofCells, { field: 'maximumPulses', kind: null, limit: maximumPulses, reached: total, cells: 0, detail }];
+}
+
+/** Whether the chip is too cold, or too warm, for pulses: where there are any. */
+export function brokenByTemperature(planned: readonly PlannedPulses[], celsius: number | undefined, envelope: Envelope): BrokenLimit[] {
+  const { forming, set, reset } = mostPulses(planned);
+  const { temperature } = envelope;
+  if (celsius === undefined || !temperature || forming + set + reset === 0 || isTemperate(celsius, envelope)) return [];
+  const limit = celsius < temperature.minimumCelsius ? temperature.minimumCelsius : temperature.maximumCelsius;
+  const detail = `the chip is at ${celsius} °C; pulses are given from ${temperature.minimumCelsius} to ${temperature.maximumCelsius}`;
+  return [{ field: 'temperatureCelsius', kind: null, limit, reached: celsius, cells: 0, detail }];
 }
 
 /** @throws MacroError PULSE_REFUSED for the first limit that would break */

@@ -25,6 +25,7 @@ enum noise_stream { STREAM_FORMED = 1, STREAM_PAIR_MEAN = 2, STREAM_SNAPSHOT = 4
 #define CONVERSION_FEMTOJOULES 500000000u
 #define ENERGY_SHIFT 16u
 #define FRAME_BITS 6500u
+#define CHIP_MILLICELSIUS 25000
 
 #define FORMED_MEAN 12.34
 #define PAIR_DIFFERENCE_SD 6.352
@@ -98,6 +99,7 @@ static void describe(uint32_t baud) {
     .chip_id = chip_id, .profile = profile->name, .cell_unit_nanosiemens = profile->cell_unit_nanosiemens, .converter_bits = profile->converter_bits,
     .ranges = {profile->ranges[0], profile->ranges[1]}, .settling_nanoseconds = SETTLING_NANOSECONDS, .reset_amplitude_maximum_millivolts = 2500,
     .reset_width_maximum_nanoseconds = 1000000, .reset_pulses_per_cell_maximum = 100, .total_current_maximum_microamperes = 1000,
+    .temperature_minimum_celsius = 10, .temperature_maximum_celsius = 40,
     .frame_microseconds = baud == 0 ? 0 : (uint32_t)((FRAME_BITS * (uint64_t)1000000u + baud - 1) / baud),
   };
 }
@@ -266,6 +268,11 @@ void board_place_pair(uint32_t plus, uint32_t minus, int32_t difference_nanosiem
 }
 
 void board_bias_off(void) {}
+
+bool board_temperature(int32_t *millicelsius) {
+  *millicelsius = CHIP_MILLICELSIUS;
+  return true;
+}
 
 /* The state of the simulated chip dies with the process. */
 bool board_persist(const struct array_record *record) {

@@ -12,6 +12,7 @@ static const struct board_description description = {
   .chip_id = "test-1", .profile = "", .cell_unit_nanosiemens = 1, .converter_bits = 32, .ranges = {{"multiply", 1, 1}, {"cell", 1, 1}},
   .settling_nanoseconds = 2000, .reset_amplitude_maximum_millivolts = 2500, .reset_width_maximum_nanoseconds = 1000000,
   .reset_pulses_per_cell_maximum = 2, .total_current_maximum_microamperes = 900,
+  .temperature_minimum_celsius = 10, .temperature_maximum_celsius = 40,
 };
 
 const struct board_description *board_description(void) { return &description; }
@@ -64,6 +65,11 @@ void board_place_pair(uint32_t plus, uint32_t minus, int32_t difference_nanosiem
   (void)minus;
   (void)difference_nanosiemens;
   (void)kept;
+}
+
+bool board_temperature(int32_t *millicelsius) {
+  *millicelsius = test_board.millicelsius;
+  return test_board.has_temperature;
 }
 
 void board_bias_off(void) { test_board.bias_offs += 1; }

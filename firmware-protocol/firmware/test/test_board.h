@@ -20,6 +20,8 @@ struct test_board {
   struct board_pulse last_pulse;
   uint32_t persists;
   bool fails_to_persist;
+  bool has_temperature;
+  int32_t millicelsius;
   /* Time that each cell takes to read. */
   uint64_t read_microseconds;
 };
