@@ -103,7 +103,7 @@ void board_reset_cell(uint32_t cell, const struct board_pulse *pulse);
 /* Simulated arrays only: makes a pair of cells what a network asks for. kept: 1, or 0 where the pair is pruned. */
 void board_place_pair(uint32_t plus, uint32_t minus, int32_t difference_nanosiemens, uint8_t kept);
 
-/* All outputs off, now. Called at power-up, on ESTOP and when the host is silent. */
+/* All outputs off, now: word lines first, so that no line is switched while gates are open. Called at power-up, on ESTOP and when the host is silent. */
 void board_bias_off(void);
 
 /* Makes the record of the array outlast power before it returns. false: it could not. */
