@@ -7,7 +7,7 @@ import { programCodec, snapshotCodec } from '../proto/codec.js';
 import { MacroError } from '../proto/error.js';
 import type {
   Arithmetic, ArithmeticResult, CellProgress, CurrentRange, DeviceMessage, EarlyStop, Envelope, HelloAck, MethodName, MethodRequests, MethodResults,
-  MultiplyResult, Program, Pulse, Region, ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, TimestepResult,
+  MultiplyResult, Program, Pulse, Region, ResetCellsResult, RunResult, Snapshot, Status, Stream, Telemetry, Temperature, TimestepResult,
 } from '../proto/message.js';
 import { policies, streams } from '../proto/message.js';
 import type { Outcome } from '../proto/outcome.js';
@@ -15,7 +15,9 @@ import type { FormRequest, FormResult, ProgramCellsRequest, ProgramResult, SetRe
 import { BulkTransfers } from './bulk.js';
 import type { ClockEstimate } from './clock-model.js';
 import { Connection } from './connection.js';
-import { checkCells, checkForming, checkProgram, checkPulse, checkReset, checkSweep, type ResetPulse, strictestEnvelope } from './envelope.js';
+import {
+  checkCells, checkForming, checkProgram, checkPulse, checkReset, checkSweep, checkTemperature, type ResetPulse, strictestEnvelope,
+} from './envelope.js';
 import { Reconciliation } from './reconciliation.js';
 import { idText, type RequestOptions } from './request.js';
 import { MemoryRequestLog, type RequestLog } from './request-log.js';
@@ -93,6 +95,7 @@ export class Device {
   private patienceTimer: Timer | undefined;
   private lastRoundTripMicroseconds: number | undefined;
   private logRecordsDropped = 0;
+  private toldCelsius: number | undefined;
 
   constructor(private readonly options: DeviceOptions) {
     const { clock, prng, connect, name, hostVersion = '', leaseEpoch = 0, frameTimeMicroseconds = 0, deadManMilliseconds = 0 } = options;
@@ -178,8 +181,15 @@ export class Device {
     return { roundTripMicroseconds: this.lastRoundTripMicroseconds };
   }
 
-  status(): Promise<Status> {
-    return this.request('getStatus', {}, { timeoutMilliseconds: quickMilliseconds });
+  async status(): Promise<Status> {
+    const status = await this.request('getStatus', {}, { timeoutMilliseconds: quickMilliseconds });
+    this.hearTemperature(status);
+    return status;
+  }
+
+  /** Of the chip, as the board has last told it: when the session opened, with its status, or in a sample of it; undefined where it measures none. */
+  get temperatureCelsius(): number | undefined {
+    return this.toldCelsius;
   }
 
   /** Adds to a counter of the device: an effect that touches no cell. */
@@ -315,10 +325,11 @@ export class Device {
    * @param signal as of `resetCells`
    */
   async sweepCell(asked: SweepRequest, onProgress?: (progress: CellProgress) => void, signal?: AbortSignal): Promise<SweepResult> {
-    checkSweep(asked, this.envelope);
+    const check = (envelope: Envelope) => checkSweep(asked, envelope);
+    this.check(check);
     // A board that may be stricter has answered by then, as it has where an object goes ahead.
     await this.noOperation();
-    checkSweep(asked, this.envelope);
+    this.check(check);
     const answer = await this.request('sweepCell', asked, cellOptions(onProgress, signal));
     const { ranges, formingPulses, setPulses, resetPulses, finalCode, arrayState, operationNanoseconds, energyFemtojoules } = answer;
     const points = decodeSweep(await this.fetchMade('the points of the sweep', answer.pointsSha256, answer.sizeBytes), ranges);
@@ -402,10 +413,21 @@ export class Device {
 
   /** Brings an object that asks for pulses to the device. Checked before, and again when a board that may be stricter has answered. */
   private async uploadChecked(bytes: Uint8Array, check: (envelope: Envelope) => void): Promise<Uint8Array> {
-    check(this.envelope);
+    this.check(check);
     const digest = await this.uploadBulk(bytes);
-    check(this.envelope);
+    this.check(check);
     return digest;
+  }
+
+  /** What is asked for, and whether pulses may be given at all. The board judges both for itself: what it has told of its chip may have changed since. */
+  private check(check: (envelope: Envelope) => void): void {
+    const { envelope } = this;
+    check(envelope);
+    checkTemperature(this.toldCelsius, envelope);
+  }
+
+  private hearTemperature({ temperatureCelsius }: Temperature): void {
+    this.toldCelsius = temperatureCelsius ?? undefined;
   }
 
   /** What a request has made on the board. The pulses were given, whatever becomes of it. */
@@ -450,6 +472,7 @@ export class Device {
     this.lastError = undefined;
     this.patienceTimer?.cancel();
     this.patienceTimer = undefined;
+    this.hearTemperature(identity);
     const { resetReason, bootCount } = identity;
     if (hasRestarted) this.options.onEvent({ kind: 'restarted', resetReason, bootCount });
     this.queue.opened(hasRestarted);
@@ -495,6 +518,7 @@ export class Device {
   }
 
   private takeSample(sample: Telemetry): void {
+    if (sample.status) this.hearTemperature(sample.status);
     const stream = streams[sample.stream];
     if (stream !== undefined) this.subscriptions.get(stream)?.take(sample);
   }

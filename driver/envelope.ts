@@ -1,14 +1,18 @@
 import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import { MacroError } from '../proto/error.js';
 import { countedPulses, countSweepSteps, maximumSweepCycles, maximumSweepPoints, sweptKinds } from '../proto/cell-sweep.js';
-import type { Envelope, Pulse, PulseKind, PulseLimits, Staircase, SweepBranch } from '../proto/message.js';
-import { pulseKinds } from '../proto/message.js';
+import type { Envelope, Pulse, PulseKind, PulseLimits, Staircase, SweepBranch, TemperatureLimits } from '../proto/message.js';
 import type { SweepRequest } from './array-request.js';
 
 /** Amplitudes of the one forming staircase that a cell may have: 2.9 V to 3.9 V by 5 mV. */
 const formingStairs = 201;
 
-const common = { widthMaximumNanoseconds: 1_000_000, complianceMaximumMicroamperes: 200, cellsAtOnce: bitLineCount * sourceLineCount };
+/** Between which the parts of the board work (the least of them: ADS8324, -40 to 85 degC). What the chip bears beyond that its board has to state. */
+const temperature = { minimumCelsius: -40, maximumCelsius: 85 };
+
+const common = {
+  widthMaximumNanoseconds: 1_000_000, complianceMaximumMicroamperes: 200, cellsAtOnce: bitLineCount * sourceLineCount, totalCurrentMaximumMicroamperes: 1000,
+};
 
 /**
  * What this host sends to a chip that nobody has characterised, whatever its board would let through. Of steps that a board says move no cell it believes
@@ -18,6 +22,7 @@ export const hostEnvelope: Envelope = {
   forming: { ...common, amplitudeMaximumMillivolts: 4000, pulsesPerCell: formingStairs, movesFromMillivolts: 2400 },
   set: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 20, movesFromMillivolts: 400 },
   reset: { ...common, amplitudeMaximumMillivolts: 2500, pulsesPerCell: 100, movesFromMillivolts: 400 },
+  temperature,
 };
 
 /** A RESET of `ResetCells`, which limits no current. */
@@ -36,8 +41,26 @@ const limitNames = Object.keys(hostEnvelope.reset) as (keyof PulseLimits)[];
 /** The stricter of what this host and a board let through, limit by limit. A board that states limits and leaves out a kind lets none of it through. */
 export function strictestEnvelope(board: Partial<Envelope> | null | undefined): Envelope {
   if (!board) return hostEnvelope;
-  const strictest = (kind: PulseKind) => Object.fromEntries(limitNames.map((name) => [name, Math.min(hostEnvelope[kind][name], board[kind]?.[name] ?? 0)]));
-  return Object.fromEntries(pulseKinds.map((kind) => [kind, strictest(kind)])) as unknown as Envelope;
+  const strictest = (kind: PulseKind) =>
+    Object.fromEntries(limitNames.map((name) => [name, Math.min(hostEnvelope[kind][name], board[kind]?.[name] ?? 0)])) as unknown as PulseLimits;
+  return { forming: strictest('forming'), set: strictest('set'), reset: strictest('reset'), temperature: strictestTemperature(board.temperature) };
+}
+
+const strictestTemperature = (board: TemperatureLimits | null | undefined): TemperatureLimits => ({
+  minimumCelsius: Math.max(temperature.minimumCelsius, board?.minimumCelsius ?? temperature.minimumCelsius),
+  maximumCelsius: Math.min(temperature.maximumCelsius, board?.maximumCelsius ?? temperature.maximumCelsius),
+});
+
+/** Whether pulses may be given at a temperature; one that nobody has told is for the board to judge. */
+export function isTemperate(celsius: number | undefined, { temperature: limits }: Envelope): boolean {
+  return celsius === undefined || !limits || (celsius >= limits.minimumCelsius && celsius <= limits.maximumCelsius);
+}
+
+/** @throws MacroError PULSE_REFUSED where the chip is too cold or too warm for any pulse */
+export function checkTemperature(celsius: number | undefined, envelope: Envelope): void {
+  if (isTemperate(celsius, envelope)) return;
+  const { minimumCelsius, maximumCelsius } = envelope.temperature as TemperatureLimits;
+  throw refuse(`temperatureCelsius of the chip is ${celsius}; pulses are given from ${minimumCelsius} to ${maximumCelsius}`, 'temperatureCelsius');
 }
 
 const refuse = (problem: string, field: string) => new MacroError('PULSE_REFUSED', problem, { field });
@@ -47,16 +70,20 @@ function checkRange(kind: PulseKind, field: string, value: number, minimum: numb
   throw refuse(`${field} of a ${kind} pulse is ${value}; it is an integer from ${minimum} to ${maximum}`, field);
 }
 
+/** What all cells that one pulse may reach could draw together; 0 where no compliance limits them, and the board's driver does. */
+export const totalMicroamperes = (complianceMicroamperes: number, { cellsAtOnce }: PulseLimits): number => complianceMicroamperes * cellsAtOnce;
+
 /**
  * Refuses a pulse outside the envelope before a byte of it is sent.
  * @throws MacroError PULSE_REFUSED, naming the field and its range
  */
 export function checkPulse(kind: PulseKind, pulse: Pulse, envelope: Envelope): void {
-  const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes } = envelope[kind];
-  checkRange(kind, 'amplitudeMillivolts', pulse.amplitudeMillivolts, 1, amplitudeMaximumMillivolts);
-  checkRange(kind, 'widthNanoseconds', pulse.widthNanoseconds, minimumWidthNanoseconds, widthMaximumNanoseconds);
+  const limits = envelope[kind];
+  checkRange(kind, 'amplitudeMillivolts', pulse.amplitudeMillivolts, 1, limits.amplitudeMaximumMillivolts);
+  checkRange(kind, 'widthNanoseconds', pulse.widthNanoseconds, minimumWidthNanoseconds, limits.widthMaximumNanoseconds);
   // Without a limit of current a cell that forms or is SET would run away; a RESET is limited by the cell itself.
-  checkRange(kind, 'complianceMicroamperes', pulse.complianceMicroamperes, kind === 'reset' ? 0 : 1, complianceMaximumMicroamperes);
+  checkRange(kind, 'complianceMicroamperes', pulse.complianceMicroamperes, kind === 'reset' ? 0 : 1, limits.complianceMaximumMicroamperes);
+  checkRange(kind, 'totalCurrentMicroamperes', totalMicroamperes(pulse.complianceMicroamperes, limits), 0, limits.totalCurrentMaximumMicroamperes);
 }
 
 /** How many amplitudes a staircase has, its last included. */
@@ -107,12 +134,13 @@ function checkInteger(field: string, value: number, minimum: number, maximum: nu
 }
 
 function checkBranch(kind: PulseKind, branch: SweepBranch, dwellNanoseconds: number, envelope: Envelope): void {
-  const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes, movesFromMillivolts } = envelope[kind];
-  checkInteger(`${kind}.lastMillivolts`, branch.lastMillivolts, 1, amplitudeMaximumMillivolts);
+  const limits = envelope[kind];
+  checkInteger(`${kind}.lastMillivolts`, branch.lastMillivolts, 1, limits.amplitudeMaximumMillivolts);
   // A current that is measured is limited, of a RESET as well.
-  checkInteger(`${kind}.complianceMicroamperes`, branch.complianceMicroamperes, 1, complianceMaximumMicroamperes);
-  checkInteger(`${kind}.countedFromMillivolts`, branch.countedFromMillivolts, 0, movesFromMillivolts);
-  checkInteger('dwellNanoseconds', dwellNanoseconds, minimumWidthNanoseconds, widthMaximumNanoseconds);
+  checkInteger(`${kind}.complianceMicroamperes`, branch.complianceMicroamperes, 1, limits.complianceMaximumMicroamperes);
+  checkInteger('totalCurrentMicroamperes', totalMicroamperes(branch.complianceMicroamperes, limits), 1, limits.totalCurrentMaximumMicroamperes);
+  checkInteger(`${kind}.countedFromMillivolts`, branch.countedFromMillivolts, 0, limits.movesFromMillivolts);
+  checkInteger('dwellNanoseconds', dwellNanoseconds, minimumWidthNanoseconds, limits.widthMaximumNanoseconds);
 }
 
 /**

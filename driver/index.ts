@@ -15,11 +15,12 @@ export { describeBoard, describeResult, describeTotals, type ItemResult, type Re
 export { chooseItems, conformanceItems, type ConformanceOptions, runConformance } from './conformance/suite.js';
 export { parseVectors } from './conformance/vectors.js';
 export { Device, type DeviceEvent, type DeviceState, type DeviceStatistics } from './device.js';
-export { checkStaircase, checkSweep, hostEnvelope, type ResetPulse, stairCount, strictestEnvelope } from './envelope.js';
+export { checkStaircase, checkSweep, hostEnvelope, isTemperate, type ResetPulse, stairCount, strictestEnvelope, totalMicroamperes } from './envelope.js';
 export { bitmapOf, parseRegion, wholeArray } from './region.js';
 export { MemoryRequestLog, type LoggedRequest, type RequestLog } from './request-log.js';
 export type { Subscription, SubscriptionOptions, TelemetryAccount } from './subscription.js';
 export type { WearCounts } from './wear.js';
+export { pulseKinds } from '../proto/message.js';
 export type {
   Arithmetic, ArithmeticResult, CellOutcome, CellProgress, Converter, EarlyStop, Envelope, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Pulse,
   PulseKind, PulseLimits, Region, ResetCellsResult, RunResult, Snapshot, Staircase, Status, Telemetry, TimestepResult,

@@ -28,12 +28,18 @@ export interface PulseLimits {
   amplitudeMaximumMillivolts: number; widthMaximumNanoseconds: number; complianceMaximumMicroamperes: number; pulsesPerCell: number; cellsAtOnce: number;
   /** No pulse below it moves a cell; 0: not stated. */
   movesFromMillivolts: number;
+  /** Of all cells that one pulse reaches, together. */
+  totalCurrentMaximumMicroamperes: number;
 }
 export const pulseKinds = ['forming', 'set', 'reset'] as const;
 export type PulseKind = (typeof pulseKinds)[number];
-export type Envelope = Record<PulseKind, PulseLimits>;
+/** Between which no pulse is refused for the temperature of the chip. */
+export interface TemperatureLimits { minimumCelsius: number; maximumCelsius: number }
+export type Envelope = Record<PulseKind, PulseLimits> & { temperature?: TemperatureLimits | null };
+/** What a board tells of the temperature of its chip; null or absent where it measures none. */
+export interface Temperature { temperatureCelsius?: number | null }
 
-export interface HelloAck {
+export interface HelloAck extends Temperature {
   protocol: number;
   chipId: string;
   bootId: Uint8Array;
@@ -124,7 +130,7 @@ export interface MethodRequests {
 export type SweepBranches = { readonly [Kind in PulseKind]?: SweepBranch | null };
 
 export interface BulkState { sha256: Uint8Array; offsetBytes: number; sizeBytes: number; committed: boolean }
-export interface Status {
+export interface Status extends Temperature {
   bootId: Uint8Array; arrayState: Uint8Array; arrayEpoch: number; operationNanoseconds: number; scratchCount: number; pulses: number;
   stopped: boolean; leaseEpoch: number;
 }

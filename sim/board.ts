@@ -296,9 +296,11 @@ export class Board {
   /** ESTOP: bias off, and no method may energise the array until the controller restarts. What runs ends here. */
   private takeEmergencyStop(session: number): void {
     if (this.firmware.protocol.maximum > 1) this.wire?.sendFrame('ESTOP', session, new Uint8Array(0));
-    if (!this.isStopped) this.say('warning', 'ESTOP: bias is off until the controller restarts');
+    const wasStopped = this.isStopped;
     this.isStopped = true;
-    this.queue.stop('DEVICE_STOPPED', 'ESTOP came while the request was waiting or running');
+    const cut = this.queue.stop('DEVICE_STOPPED', 'ESTOP came while the request was waiting or running');
+    const last = cut === undefined ? '' : `; word lines first, ${cut.drivenNanoseconds} ns into a pulse of ${cut.widthNanoseconds} ns`;
+    if (!wasStopped) this.say('warning', `ESTOP: bias is off until the controller restarts${last}`);
   }
 
   private takeMessage(payload: Uint8Array): void {
@@ -376,6 +378,7 @@ export class Board {
       pulses: chip.pulses,
       stopped: this.isStopped,
       leaseEpoch: this.leaseEpoch,
+      ...(this.firmware.protocol.maximum > 2 && { temperatureCelsius: chip.profile.temperatureCelsius }),
     };
   }
 

@@ -23,9 +23,9 @@ export class ConductionLaw {
     return (readVoltageMillivolts * sinh(amplitudeMillivolts / ivNonlinearityMillivolts)) / sinh(readVoltageMillivolts / ivNonlinearityMillivolts);
   }
 
-  /** What flows during a pulse, which the compliance limits; a compliance of 0 limits nothing. */
+  /** What flows during a pulse, which the compliance limits; where it is 0 the driver of the line does, at what a pulse may draw in all. */
   microamperes(microsiemens: number, { amplitudeMillivolts, complianceMicroamperes }: Pulse): number {
     const microamperes = (microsiemens * this.ohmicMillivolts(amplitudeMillivolts)) / 1000;
-    return complianceMicroamperes === 0 ? microamperes : Math.min(microamperes, complianceMicroamperes);
+    return Math.min(microamperes, complianceMicroamperes === 0 ? this.profile.totalCurrentMaximumMicroamperes : complianceMicroamperes);
   }
 }

@@ -1,4 +1,4 @@
-import type { Envelope, Pulse, PulseKind, Staircase } from '../proto/message.js';
+import type { Envelope, Pulse, PulseKind, PulseLimits, Staircase } from '../proto/message.js';
 import { formingFromMillivolts } from './forming.js';
 import type { Profile } from './profile.js';
 import { switchingFromMillivolts } from './switching.js';
@@ -9,8 +9,10 @@ const cellsAtOnce = 1;
 
 /** What the board lets through to a cell. */
 export function envelopeOf(profile: Profile): Envelope {
-  const common = { complianceMaximumMicroamperes: profile.complianceMaximumMicroamperes, cellsAtOnce };
+  const { complianceMaximumMicroamperes, totalCurrentMaximumMicroamperes } = profile;
+  const common = { complianceMaximumMicroamperes, totalCurrentMaximumMicroamperes, cellsAtOnce };
   return {
+    temperature: { minimumCelsius: profile.temperatureMinimumCelsius, maximumCelsius: profile.temperatureMaximumCelsius },
     forming: {
       ...common,
       amplitudeMaximumMillivolts: profile.formingAmplitudeMaximumMillivolts,
@@ -40,6 +42,16 @@ export function outside(field: string, value: number, minimum: number, maximum: 
   return value >= minimum && value <= maximum ? undefined : new Refusal('PULSE_REFUSED', `${field} is ${value}; the range is ${minimum} to ${maximum}`);
 }
 
+/** Why the cells that a pulse reaches might draw too much together. Where no compliance limits them, the driver of the line does (conduction.ts). */
+export function totalProblem(complianceMicroamperes: number, { cellsAtOnce: cells, totalCurrentMaximumMicroamperes }: PulseLimits): Refusal | undefined {
+  return outside('totalCurrentMicroamperes', complianceMicroamperes * cells, 0, totalCurrentMaximumMicroamperes);
+}
+
+/** Why no pulse may be given now. */
+export function temperatureProblem({ temperatureCelsius, temperatureMinimumCelsius, temperatureMaximumCelsius }: Profile): Refusal | undefined {
+  return outside('temperatureCelsius', temperatureCelsius, temperatureMinimumCelsius, temperatureMaximumCelsius);
+}
+
 /** Why a pulse may not reach a cell, naming the field and its range. */
 export function pulseProblem(kind: PulseKind, pulse: Pulse | null | undefined, profile: Profile): Refusal | undefined {
   if (!pulse) return new Refusal('REQUEST_INVALID', `the ${kind} pulse is missing`);
@@ -48,7 +60,9 @@ export function pulseProblem(kind: PulseKind, pulse: Pulse | null | undefined, p
   const complianceMinimum = kind === 'reset' ? 0 : 1;
   return outside('amplitudeMillivolts', pulse.amplitudeMillivolts, 1, limits.amplitudeMaximumMillivolts)
     ?? outside('widthNanoseconds', pulse.widthNanoseconds, 1, limits.widthMaximumNanoseconds)
-    ?? outside('complianceMicroamperes', pulse.complianceMicroamperes, complianceMinimum, limits.complianceMaximumMicroamperes);
+    ?? outside('complianceMicroamperes', pulse.complianceMicroamperes, complianceMinimum, limits.complianceMaximumMicroamperes)
+    ?? totalProblem(pulse.complianceMicroamperes, limits)
+    ?? temperatureProblem(profile);
 }
 
 export function staircaseProblem(kind: PulseKind, staircase: Staircase | null | undefined, profile: Profile): Refusal | undefined {

@@ -39,7 +39,7 @@ export function encodeHelloAck({ version, capabilities, unknownFields, protocol 
       ...(protocol.maximum > 2 && { channels: profile.parallelConverters }),
     },
     profile: profile.name,
-    ...(protocol.maximum > 2 && { envelope: envelopeOf(profile) }),
+    ...(protocol.maximum > 2 && { envelope: envelopeOf(profile), temperatureCelsius: profile.temperatureCelsius }),
     protocolMinimum: isFirst ? 0 : protocol.minimum,
     protocolMaximum: isFirst ? 0 : protocol.maximum,
   });

@@ -77,6 +77,11 @@ export const profileFields = {
   resetWidthMaximumNanoseconds: { minimum: 0, maximum: 1e9, integer: true, means: 'Envelope: largest width of a RESET.' },
   resetPulsesPerCellMaximum: { minimum: 0, maximum: 20_000, integer: true, means: 'Envelope: RESET pulses in the life of a cell.' },
   complianceMaximumMicroamperes: { minimum: 0, maximum: 10_000, integer: true, means: 'Envelope: largest compliance of any pulse.' },
+  totalCurrentMaximumMicroamperes: {
+    minimum: 0, maximum: 1_000_000, integer: true, means: 'Envelope: largest current of all cells that one pulse reaches, together.',
+  },
+  temperatureMinimumCelsius: { minimum: -40, maximum: 150, integer: true, means: 'Envelope: pulses are refused where the chip is colder.' },
+  temperatureMaximumCelsius: { minimum: -40, maximum: 150, integer: true, means: 'Envelope: pulses are refused where the chip is warmer.' },
 } as const satisfies Readonly<Record<string, ProfileField>>;
 
 export type ProfileFieldName = keyof typeof profileFields;

@@ -84,6 +84,9 @@ const labHalf: Profile = {
   resetWidthMaximumNanoseconds: 1_000_000,
   resetPulsesPerCellMaximum: 100,
   complianceMaximumMicroamperes: 200,
+  totalCurrentMaximumMicroamperes: 1000,
+  temperatureMinimumCelsius: 10,
+  temperatureMaximumCelsius: 40,
 };
 
 const labFull: Profile = { ...labHalf, name: 'lab-full', formingYieldFraction: 1 };

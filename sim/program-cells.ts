@@ -1,11 +1,12 @@
 import { bitLineCount, cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
-import { cellOutcomes, type MethodRequests, type Staircase } from '../proto/message.js';
+import { cellOutcomes, type MethodRequests, type Pulse } from '../proto/message.js';
 import { cellState } from './chip.js';
 import { stairOf, staircaseProblem } from './envelope.js';
 import { resetCount, sourceLinesOf } from './pulse-methods.js';
-import { type Bench, missingObject, outOfRange, Refusal, type Task } from './task.js';
+import { type Bench, missingObject, outOfRange, type PulseAhead, Refusal, type Task } from './task.js';
 
 type ProgramRequest = MethodRequests['programCells'];
+type Switching = 'reset' | 'set';
 
 const windowBytes = 4;
 const averagesMaximum = 1024;
@@ -41,12 +42,12 @@ class ProgramRun {
   }
 
   /** @returns whether any cell of the bit line was selected */
-  visit(bitLine: number): boolean {
+  *visit(bitLine: number): Generator<PulseAhead, boolean> {
     let isBusy = false;
     for (let cell = bitLine * sourceLineCount; cell < (bitLine + 1) * sourceLineCount; cell += 1) {
       if (!this.isSelected(cell)) continue;
       isBusy = true;
-      const reached = this.bench.chip.states[cell] === cellState.pristine ? unformed : this.program(cell, this.windowOf(cell));
+      const reached = this.bench.chip.states[cell] === cellState.pristine ? unformed : yield* this.program(cell, this.windowOf(cell));
       this.outcomes[cell] = reached;
       if (reached === inside) this.insideCells += 1;
       else if (reached !== unformed) this.stubbornCells += 1;
@@ -54,9 +55,9 @@ class ProgramRun {
     return isBusy;
   }
 
-  private program(cell: number, { lowest, highest }: Window): number {
+  private *program(cell: number, { lowest, highest }: Window): Generator<PulseAhead, number> {
     const { chip, macro } = this.bench;
-    const { reset, set, pulsesPerCell, averages } = this.request;
+    const { pulsesPerCell, averages } = this.request;
     let step = 0;
     let direction = inside;
     for (let pulses = 0; ; pulses += 1) {
@@ -66,29 +67,25 @@ class ProgramRun {
       const wanted = code > highest ? tooHigh : tooLow;
       step = wanted === direction ? step + 1 : 0;
       direction = wanted;
-      const isGiven = pulses < pulsesPerCell && (wanted === tooHigh ? this.reset(cell, reset, step) : this.set(cell, set, step));
-      if (!isGiven) return wanted;
+      const kind = wanted === tooHigh ? 'reset' : 'set';
+      const staircase = this.request[kind];
+      if (pulses >= pulsesPerCell || !staircase || this.isWornOut(kind, cell)) return wanted;
+      yield { pulse: stairOf(staircase, step), give: (driven) => this.strike(kind, cell, driven) };
     }
   }
 
-  private reset(cell: number, staircase: Staircase | null | undefined, step: number): boolean {
-    const { chip, macro } = this.bench;
-    if (!staircase || resetCount(this.bench, cell) >= chip.profile.resetPulsesPerCellMaximum) return false;
-    const pulse = stairOf(staircase, step);
-    macro.accountPulse(pulse, chip.microsiemens(cell));
-    chip.reset(cell, pulse);
-    this.resetPulses += 1;
-    return true;
+  private isWornOut(kind: Switching, cell: number): boolean {
+    const { chip } = this.bench;
+    if (kind === 'set') return chip.setCounts[cell] >= chip.profile.setPulsesPerCellMaximum;
+    return resetCount(this.bench, cell) >= chip.profile.resetPulsesPerCellMaximum;
   }
 
-  private set(cell: number, staircase: Staircase | null | undefined, step: number): boolean {
+  private strike(kind: Switching, cell: number, driven: Pulse): void {
     const { chip, macro } = this.bench;
-    if (!staircase || chip.setCounts[cell] >= chip.profile.setPulsesPerCellMaximum) return false;
-    const pulse = stairOf(staircase, step);
-    macro.accountPulse(pulse, chip.microsiemens(cell));
-    chip.set(cell, pulse);
-    this.setPulses += 1;
-    return true;
+    macro.accountPulse(driven, chip.microsiemens(cell));
+    chip[kind](cell, driven);
+    if (kind === 'set') this.setPulses += 1;
+    else this.resetPulses += 1;
   }
 }
 
@@ -113,7 +110,7 @@ export function* programCells(bench: Bench, request: ProgramRequest): Task<'prog
   yield* macro.preparing(sourceLinesOf((cell) => run.isSelected(cell)));
   macro.beginPulses();
   for (let line = 0; line < bitLineCount; line += 1) {
-    const isBusy = run.visit(line);
+    const isBusy = yield* run.visit(line);
     const pulses = run.resetPulses + run.setPulses;
     if (isBusy) yield { cells: { done: (line + 1) * sourceLineCount, total: cellCount, pulses, amplitudeMillivolts: 0 } };
   }

@@ -2,7 +2,7 @@ import { bitLineCount, cellCount, sourceLineCount } from '../firmware-protocol/l
 import { cellOutcomes, type MethodRequests, type Pulse } from '../proto/message.js';
 import { cellState } from './chip.js';
 import { pulseProblem, stairOf, staircaseProblem } from './envelope.js';
-import { type Bench, missingObject, outOfRange, Refusal, type Task } from './task.js';
+import { type Bench, missingObject, outOfRange, type PulseAhead, Refusal, type Task } from './task.js';
 
 /** Bit lines whose cells are pulsed in one step: ESTOP, the dead-man and a cancel get in between. */
 const linesPerStep = 8;
@@ -36,7 +36,7 @@ export function sourceLinesOf(passes: (cell: number) => boolean): number[] {
 }
 
 /** One pulse on every selected cell, bit line by bit line, a few lines a step. What was done is saved when the request ends, however it ends. */
-function* pulseEach(bench: Bench, cells: Uint8Array, pulse: Pulse, strike: (cell: number) => void) {
+function* pulseEach(bench: Bench, cells: Uint8Array, pulse: Pulse, strike: (cell: number, driven: Pulse) => void) {
   const { chip, macro } = bench;
   let pulses = 0;
   macro.beginPulses();
@@ -45,9 +45,14 @@ function* pulseEach(bench: Bench, cells: Uint8Array, pulse: Pulse, strike: (cell
     const before = pulses;
     for (let cell = line * sourceLineCount; cell < end; cell += 1) {
       if (!isSelected(cells, cell)) continue;
-      macro.accountPulse(pulse, chip.microsiemens(cell));
-      strike(cell);
-      pulses += 1;
+      yield {
+        pulse,
+        give: (driven: Pulse) => {
+          macro.accountPulse(driven, chip.microsiemens(cell));
+          strike(cell, driven);
+          pulses += 1;
+        },
+      };
     }
     if (pulses > before && end < cellCount) {
       yield { cells: { done: end, total: cellCount, pulses, amplitudeMillivolts: pulse.amplitudeMillivolts } };
@@ -68,7 +73,7 @@ export function* resetCells(bench: Bench, request: MethodRequests['resetCells'])
   const worn = firstSelected(cells, (cell) => resetCount(bench, cell) >= limit);
   if (worn !== undefined) return wornOut(worn, resetCount(bench, worn), limit);
   const before = macro.operationNanoseconds;
-  const pulses = yield* pulseEach(bench, cells, pulse, (cell) => chip.reset(cell, pulse));
+  const pulses = yield* pulseEach(bench, cells, pulse, (cell, driven) => chip.reset(cell, driven));
   return { pulses, cells: pulses, arrayState: bench.arrayState(), operationNanoseconds: macro.operationNanoseconds - before };
 }
 
@@ -85,7 +90,7 @@ export function* setCells(bench: Bench, { cellsSha256, pulse }: MethodRequests['
   if (worn !== undefined) return wornOut(worn, chip.setCounts[worn], limit);
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
-  const pulses = yield* pulseEach(bench, cells, pulse, (cell) => chip.set(cell, pulse));
+  const pulses = yield* pulseEach(bench, cells, pulse, (cell, driven) => chip.set(cell, driven));
   const operationNanoseconds = macro.operationNanoseconds - before;
   return { pulses, arrayState: bench.arrayState(), operationNanoseconds, energyFemtojoules: macro.energyFemtojoules };
 }
@@ -115,19 +120,24 @@ class FormingRun {
   }
 
   /** A pulse and a read for each cell of some bit lines that has not formed yet. @returns whether there was one */
-  visit(firstCell: number, endCell: number, pulse: Pulse): boolean {
+  *visit(firstCell: number, endCell: number, pulse: Pulse): Generator<PulseAhead, boolean> {
     const { chip, macro } = this.bench;
     const before = this.pulses;
     chip.operationCount += 1;
     for (let cell = firstCell; cell < endCell && !this.isDone; cell += 1) {
       if (this.outcomes[cell] !== outcome.unformed || chip.formingCounts[cell] >= chip.profile.formingPulsesPerCellMaximum) continue;
-      macro.accountPulse(pulse, chip.microsiemens(cell));
-      chip.form(cell, pulse);
-      this.pulses += 1;
+      yield { pulse, give: (driven) => this.strike(cell, driven) };
       this.judge(cell, macro.readCell(cell, 1));
     }
     if (this.pulses > before) this.lastMillivolts = pulse.amplitudeMillivolts;
     return this.pulses > before;
+  }
+
+  private strike(cell: number, driven: Pulse): void {
+    const { chip, macro } = this.bench;
+    macro.accountPulse(driven, chip.microsiemens(cell));
+    chip.form(cell, driven);
+    this.pulses += 1;
   }
 
   /** Whether a cell has formed is what a read says; one that conducts a little is not pulsed again all the same: it is no longer pristine. */
@@ -165,7 +175,7 @@ export function* formCells(bench: Bench, request: FormRequest): Task<'formCells'
   for (let step = 0; step < steps && !run.isDone; step += 1) {
     const pulse = stairOf(request.staircase, step);
     for (let line = 0; line < bitLineCount && !run.isDone; line += linesPerStep) {
-      const wasPulsed = run.visit(line * sourceLineCount, (line + linesPerStep) * sourceLineCount, pulse);
+      const wasPulsed = yield* run.visit(line * sourceLineCount, (line + linesPerStep) * sourceLineCount, pulse);
       const { formedCells: done, pulses } = run;
       if (wasPulsed) yield { cells: { done, total: request.targetCells, pulses, amplitudeMillivolts: pulse.amplitudeMillivolts } };
     }

@@ -2,11 +2,11 @@ import { bitLineCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import {
   countedPulses, countSweepSteps, encodeSweepPoints, maximumSweepCycles, maximumSweepPoints, type SweepPoint, type SweepStep, sweepSteps, sweptKinds,
 } from '../proto/cell-sweep.js';
-import type { MethodRequests, PulseKind, SweepBranch } from '../proto/message.js';
+import type { MethodRequests, Pulse, PulseKind, SweepBranch } from '../proto/message.js';
 import { cellState } from './chip.js';
-import { envelopeOf, outside } from './envelope.js';
+import { envelopeOf, outside, temperatureProblem, totalProblem } from './envelope.js';
 import { resetCount } from './pulse-methods.js';
-import { type Bench, outOfRange, Refusal, type Task } from './task.js';
+import { type Bench, outOfRange, type PulseAhead, Refusal, type Task } from './task.js';
 
 type SweepRequest = MethodRequests['sweepCell'];
 
@@ -31,6 +31,7 @@ function branchProblem({ chip }: Bench, kind: PulseKind, branch: SweepBranch): R
   // A current that is measured is limited, of a RESET as well.
   return outside(`${kind}.lastMillivolts`, branch.lastMillivolts, 1, limits.amplitudeMaximumMillivolts)
     ?? outside(`${kind}.complianceMicroamperes`, branch.complianceMicroamperes, 1, limits.complianceMaximumMicroamperes)
+    ?? totalProblem(branch.complianceMicroamperes, limits)
     ?? outside(`${kind}.countedFromMillivolts`, branch.countedFromMillivolts, 0, limits.movesFromMillivolts);
 }
 
@@ -67,6 +68,7 @@ function sweepProblem(bench: Bench, request: SweepRequest): Refusal | undefined 
   return problems.find((found) => found !== undefined)
     ?? outside('dwellNanoseconds', request.dwellNanoseconds, macro.currentMeter.leastNanoseconds, widest)
     ?? lengthProblem(request)
+    ?? temperatureProblem(chip.profile)
     ?? cellProblem(bench, request);
 }
 
@@ -85,21 +87,26 @@ class SweepRun {
   }
 
   /** A pulse of the step's amplitude as any other, where it counts as one; then the current, while the cell is still under bias. */
-  visit({ kind, amplitudeMillivolts, isCounted }: SweepStep): void {
+  *visit({ kind, amplitudeMillivolts, isCounted }: SweepStep): Generator<PulseAhead, void> {
     const { chip, macro } = this.bench;
     const { complianceMicroamperes } = this.request[kind] as SweepBranch;
     const pulse = { amplitudeMillivolts, widthNanoseconds: this.request.dwellNanoseconds, complianceMicroamperes };
-    // Steps that can move nothing leave the array as it was, its epoch as well.
-    if (isCounted && this.givenPulses === 0) macro.beginPulses();
-    macro.accountPulse(pulse, chip.microsiemens(this.cell));
-    if (isCounted) this.strike(kind, pulse);
+    yield { pulse, give: (driven) => this.bias(kind, driven, isCounted) };
     chip.operationCount += 1;
     const { nanoamperes, range, isSaturated } = macro.readCurrent(this.cell, pulse);
     const sign = kind === 'reset' ? -1 : 1;
     this.points.push({ amplitudeMillivolts: sign * amplitudeMillivolts, currentNanoamperes: sign * nanoamperes, range, isSaturated });
   }
 
-  private strike(kind: PulseKind, pulse: Parameters<Bench['chip']['set']>[1]): void {
+  private bias(kind: PulseKind, driven: Pulse, isCounted: boolean): void {
+    const { chip, macro } = this.bench;
+    // Steps that can move nothing leave the array as it was, its epoch as well.
+    if (isCounted && this.givenPulses === 0) macro.beginPulses();
+    macro.accountPulse(driven, chip.microsiemens(this.cell));
+    if (isCounted) this.strike(kind, driven);
+  }
+
+  private strike(kind: PulseKind, pulse: Pulse): void {
     const { chip } = this.bench;
     this.pulses[kind] += 1;
     if (kind === 'forming') chip.form(this.cell, pulse);
@@ -125,7 +132,7 @@ export function* sweepCell(bench: Bench, request: SweepRequest): Task<'sweepCell
     if (run.hasFormed) break;
     // Between two steps the gates are closed and the lines at ground.
     if (done > 0) yield { cells: { done, total: steps.length, pulses: run.givenPulses, amplitudeMillivolts: step.amplitudeMillivolts } };
-    run.visit(step);
+    yield* run.visit(step);
   }
   chip.operationCount += 1;
   const finalCode = macro.readCell(cellOf(request), 1);

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../proto/error.js';
-import type { MethodName, MethodResults, Program, Progress } from '../proto/message.js';
+import type { MethodName, MethodResults, Program, Progress, Pulse } from '../proto/message.js';
 import type { BulkStore } from './bulk-store.js';
 import type { Chip } from './chip.js';
 import type { Macro } from './macro.js';
@@ -24,11 +24,21 @@ export interface Bench {
 
 type ProgressBody = Omit<Progress, 'requestId'>;
 
+/** A pulse that comes next. Whoever drives the task gives it before the task goes on: as it was asked for, or shorter where bias goes off meanwhile. */
+export interface PulseAhead {
+  readonly pulse: Pulse;
+  give(driven: Pulse): void;
+}
+
+type Yielded = ProgressBody | PulseAhead | undefined;
+
+export const isPulse = (yielded: Yielded): yielded is PulseAhead => yielded !== undefined && 'give' in yielded;
+
 /**
- * A method at work: it yields what it has to tell between two steps, which may be nothing, and returns its answer. A step is short, so that the line has its
- * turn and ESTOP gets in.
+ * A method at work: it yields each pulse, and what it has to tell between two steps, which may be nothing, and returns its answer. A step is short, so that
+ * the line has its turn and ESTOP gets in.
  */
-export type Task<Name extends MethodName = MethodName> = Generator<ProgressBody | undefined, MethodResults[Name] | Refusal, void>;
+export type Task<Name extends MethodName = MethodName> = Generator<Yielded, MethodResults[Name] | Refusal, void>;
 
 export const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 export const outOfRange = (field: string, value: unknown, minimum: number, maximum: number) =>

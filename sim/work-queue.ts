@@ -3,7 +3,7 @@ import type { ErrorCode } from '../proto/error.js';
 import type { Final, MethodName, Progress, Request } from '../proto/message.js';
 import { energises, methodEffects } from '../proto/method.js';
 import type { Outcome } from '../proto/outcome.js';
-import { type Bench, Refusal, type Task } from './task.js';
+import { type Bench, isPulse, type PulseAhead, Refusal, type Task } from './task.js';
 
 /** A request that waits for the array, or has it. */
 export interface Job {
@@ -15,7 +15,13 @@ export interface Job {
 
 interface Entry extends Job {
   hasStarted: boolean;
+  /** When it began, by both clocks. */
+  startedAtMicroseconds: number;
+  startedAtNanoseconds: number;
   epochBefore: number;
+  pulsesBefore: number;
+  /** A pulse that is not over yet, where operations take time. */
+  atHand: PulseAhead | undefined;
   /** Why it ends at its next safe point. */
   ending: Ending | undefined;
 }
@@ -23,6 +29,13 @@ interface Entry extends Job {
 interface Ending {
   readonly code: ErrorCode;
   readonly detail: string;
+}
+
+/** A pulse during which bias went off. */
+export interface CutPulse {
+  readonly widthNanoseconds: number;
+  /** 0: it never reached its cell. */
+  readonly drivenNanoseconds: number;
 }
 
 export interface WorkEvents {
@@ -37,6 +50,9 @@ export interface WorkOptions {
   readonly pace: 'none' | 'real';
   linkTimeMicroseconds(): number;
 }
+
+/** How often what has become over meanwhile is looked at. */
+const lookMicroseconds = 1000;
 
 /**
  * One array, one request at a time, step after step. Between two steps the line has its turn; there is a safe point where an effectful request
@@ -65,7 +81,8 @@ export class WorkQueue {
   }
 
   add(job: Job): void {
-    this.entries.push({ ...job, hasStarted: false, epochBefore: 0, ending: undefined });
+    const notYet = { hasStarted: false, startedAtMicroseconds: 0, startedAtNanoseconds: 0, epochBefore: 0, pulsesBefore: 0 };
+    this.entries.push({ ...job, ...notYet, atHand: undefined, ending: undefined });
     if (this.timer === undefined) this.work();
   }
 
@@ -80,11 +97,31 @@ export class WorkQueue {
     for (const entry of this.entries.filter(({ method }) => energises(method))) this.end(entry, { code, detail });
   }
 
-  /** Ends everything now: bias is off. */
-  stop(code: ErrorCode, detail: string): void {
+  /** Ends everything now: bias is off, word lines first. @returns the pulse that was cut, and for how long its line was driven */
+  stop(code: ErrorCode, detail: string): CutPulse | undefined {
     const entries = this.entries;
     this.clear();
+    const cut = entries.map((entry) => this.cut(entry))[0];
     for (const entry of entries) this.fail(entry, { code, detail });
+    return cut;
+  }
+
+  /** The gates close now: what should be over by now is over, and the pulse at hand lasted until now; none, where the gates had not opened yet. */
+  private cut(entry: Entry): CutPulse | undefined {
+    if (entry.atHand === undefined) return undefined;
+    try {
+      this.advance(entry);
+    } catch {
+      return undefined; // what cannot be saved is said where the request fails
+    }
+    const { atHand } = entry;
+    if (atHand === undefined) return undefined;
+    const { macro, chip } = this.bench;
+    const { widthNanoseconds } = atHand.pulse;
+    const opened = macro.operationNanoseconds + chip.profile.settlingNanoseconds / 2;
+    const drivenNanoseconds = Math.min(widthNanoseconds, Math.max(0, Math.floor(-1000 * this.leftMicroseconds(entry, opened))));
+    if (drivenNanoseconds > 0) atHand.give({ ...atHand.pulse, widthNanoseconds: drivenNanoseconds });
+    return { widthNanoseconds, drivenNanoseconds };
   }
 
   /** Drops what changes nothing, without a word: whoever asked has gone. */
@@ -116,7 +153,10 @@ export class WorkQueue {
 
   /** What is said of a request that ends early: whether it has changed the array is what the array epoch says. */
   private fail(entry: Entry, { code, detail }: Ending): void {
-    const isApplied = entry.hasStarted && isEffectful(entry) && this.bench.chip.arrayEpoch !== entry.epochBefore;
+    const { chip } = this.bench;
+    // The epoch rises before the first pulse, which may have been cut before it reached its cell.
+    const isGiven = entry.atHand === undefined || chip.pulses !== entry.pulsesBefore;
+    const isApplied = entry.hasStarted && isEffectful(entry) && chip.arrayEpoch !== entry.epochBefore && isGiven;
     try {
       if (isApplied) this.bench.persist();
       this.events.failed(entry, code, detail, isApplied ? 'applied' : 'not-applied');
@@ -140,19 +180,57 @@ export class WorkQueue {
     if (entry === undefined) return;
     const { deadlineMicroseconds } = entry.request;
     const isLate = deadlineMicroseconds > 0 && this.options.linkTimeMicroseconds() > deadlineMicroseconds;
-    if (entry.ending !== undefined) this.close(entry, entry.ending);
+    if (entry.ending !== undefined && entry.atHand === undefined) this.close(entry, entry.ending);
     else if (isLate && !(entry.hasStarted && isEffectful(entry))) {
       this.close(entry, { code: 'DEADLINE_EXCEEDED', detail: `the deadline of ${entry.method} has passed` });
     } else this.step(entry);
   }
 
-  private step(entry: Entry): void {
+  private begin(entry: Entry): void {
     const { macro, chip } = this.bench;
-    if (!entry.hasStarted) entry.epochBefore = chip.arrayEpoch;
     entry.hasStarted = true;
-    const nanosecondsBefore = macro.operationNanoseconds;
+    entry.startedAtMicroseconds = this.options.linkTimeMicroseconds();
+    entry.startedAtNanoseconds = macro.operationNanoseconds;
+    entry.epochBefore = chip.arrayEpoch;
+    entry.pulsesBefore = isEffectful(entry) ? chip.pulses : 0;
+  }
+
+  /** How long it is until operation time, at the pace of the model, stands there. */
+  private leftMicroseconds({ startedAtMicroseconds, startedAtNanoseconds }: Entry, operationNanoseconds: number): number {
+    return startedAtMicroseconds + (operationNanoseconds - startedAtNanoseconds) / 1000 - this.options.linkTimeMicroseconds();
+  }
+
+  /** How long a pulse that comes next goes on; 0: it is over. */
+  private leftOf(entry: Entry, { pulse }: PulseAhead): number {
+    if (this.options.pace !== 'real') return 0;
+    const { macro, chip } = this.bench;
+    return Math.max(0, this.leftMicroseconds(entry, macro.operationNanoseconds + pulse.widthNanoseconds + chip.profile.settlingNanoseconds));
+  }
+
+  /** Goes on up to where there is something to tell, or to a pulse that is not over yet: that stays at hand. */
+  private advance(entry: Entry): ReturnType<Task['next']> | undefined {
+    for (;;) {
+      if (entry.atHand === undefined) {
+        const step = entry.task.next();
+        if (step.done === true || !isPulse(step.value)) return step;
+        entry.atHand = step.value;
+      }
+      if (this.leftOf(entry, entry.atHand) > 0) return undefined;
+      entry.atHand.give(entry.atHand.pulse);
+      entry.atHand = undefined;
+      if (entry.ending !== undefined) return undefined;
+    }
+  }
+
+  private step(entry: Entry): void {
+    if (!entry.hasStarted) this.begin(entry);
     const tell = this.stepped(entry);
-    const delayMicroseconds = this.options.pace === 'real' ? (macro.operationNanoseconds - nanosecondsBefore) / 1000 : 0;
+    if (tell === undefined) {
+      // Many short pulses are given at once, when all of them are over.
+      this.schedule(entry.atHand === undefined ? 0 : Math.max(lookMicroseconds, this.leftOf(entry, entry.atHand)), () => this.work());
+      return;
+    }
+    const delayMicroseconds = this.options.pace === 'real' ? this.leftMicroseconds(entry, this.bench.macro.operationNanoseconds) : 0;
     const finish = () => {
       tell();
       if (this.timer === undefined) this.schedule(0, () => this.work());
@@ -164,14 +242,16 @@ export class WorkQueue {
   /**
    * Takes one step, and notes what it did. A chip that cannot be saved has been changed all the same: nobody may believe that nothing happened, nor
    * that all is well.
-   * @returns what tells of it, when its time has passed
+   * @returns what tells of it, when its time has passed; undefined while a pulse of it goes on
    */
-  private stepped(entry: Entry): () => void {
+  private stepped(entry: Entry): (() => void) | undefined {
     try {
-      const { done, value } = entry.task.next();
+      const step = this.advance(entry);
       // What changes nothing drives the array all the same: that is noted once, when it has ended.
-      if (done === true || isEffectful(entry)) this.bench.note();
-      if (done !== true) return () => value && this.events.progress(entry, value);
+      if (step?.done === true || isEffectful(entry)) this.bench.note();
+      if (step === undefined) return undefined;
+      const { done, value } = step;
+      if (done !== true) return () => value && !isPulse(value) && this.events.progress(entry, value);
       return () => {
         this.remove(entry);
         if (value instanceof Refusal) this.events.failed(entry, value.code, value.detail, 'not-applied');

@@ -243,6 +243,29 @@ t.test('a job may not give more pulses than its budget in the worst case', async
   t.equal(board.chip.pulses, 0);
 });
 
+t.test('a dry run names the limits that its pulses would break, and the job gives none of them', async (t) => {
+  const limits = { totalCurrentMaximumMicroamperes: 40, resetAmplitudeMaximumMillivolts: 1800 };
+  const { board, device, array } = await on(t, TcpBoard.start('lab-full', 4, limits));
+  const { brokenLimits } = await array.plan(device, 'program', { region: corner, microsiemens: 8 });
+  t.match(brokenLimits, [
+    { field: 'amplitudeMillivolts', kind: 'reset', limit: 1800 }, { field: 'totalCurrentMicroamperes', kind: 'set', limit: 40 },
+  ]);
+  await t.rejects(array.run(device, 'program', { region: corner, microsiemens: 8 }), { code: 'PULSE_REFUSED' });
+  t.equal(board.chip.pulses, 0);
+});
+
+t.test('a chip that is too warm is read and calibrated, and gets no pulse', async (t) => {
+  const { board, device, array } = await on(t, TcpBoard.start('lab-full', 4, { temperatureCelsius: 45.5 }));
+  const { brokenLimits } = await array.plan(device, 'program', { region: corner, microsiemens: 8 });
+  const detail = 'the chip is at 45.5 °C; pulses are given from 10 to 40';
+  t.match(brokenLimits, [{ field: 'temperatureCelsius', kind: null, limit: 40, reached: 45.5, detail }]);
+  const refused = { code: 'PULSE_REFUSED', field: 'temperatureCelsius' };
+  await t.rejects(array.run(device, 'program', { region: corner, microsiemens: 8 }), refused);
+  t.equal((await array.run(device, 'read', { region: corner })).summary.cells, 400);
+  t.equal((await array.run(device, 'calibrate', { averages: 1 })).summary.temperatureCelsius, 45.5);
+  t.equal(board.chip.pulses, 0);
+});
+
 t.test('a read says what conducts, and leaves the codes', async (t) => {
   const { board, device, array } = await on(t, TcpBoard.start('lab', 6));
   const { summary } = await array.run(device, 'read', {});

@@ -185,7 +185,7 @@ t.test('a mask that pulsed something is followed by the chip\'s calibration', as
   t.match(summary.calibration, { state: 'repeated', gain: 'absolute' });
   t.ok(summary.calibration.gainChangeFraction < 0.02 && summary.objects.noiseMap !== undefined);
   const [before, after] = array.calibrations;
-  t.match(after, { reason: 'mask', job: 'job-3', averages: 8, user: 'ada', temperatureCelsius: null }, 'nobody has stated the temperature of now');
+  t.match(after, { reason: 'mask', job: 'job-3', averages: 8, user: 'ada', temperatureCelsius: 25 }, 'what was stated is of then: of now the board tells it');
   t.match(after.references, [{ name: 'r10', meter: meter.address, measuredBy: identification }, { name: 'r20', meter: null, measuredBy: 'ada' }]);
   t.equal(meter.asked.length, 4, 'the meter was asked again');
   t.not(after.arrayState, before.arrayState);

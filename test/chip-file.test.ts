@@ -37,7 +37,7 @@ function strike(chip: Chip, first: number, count: number): void {
 t.test('a pulse that the host hears of is in the file already', async (t) => {
   const path = throwAwayPath(t);
   let file: ChipFile | undefined;
-  // At the pace of the model the board is about one step ahead of what the host has heard.
+  // At the pace of the model the board is about a millisecond, some 333 pulses, ahead of what the host has heard.
   const rig = new Rig({ profile: 'lab', pace: 'real', note: (chip) => file?.note(chip), persist: (chip) => file?.persist(chip) });
   file = new ChipFile(path, rig.chip);
   await rig.ready();
@@ -49,7 +49,7 @@ t.test('a pulse that the host hears of is in the file already', async (t) => {
   };
   await rig.until(rig.device.resetCells(bitmap, pulse, onProgress));
   t.equal(heard.length, 5);
-  for (const { told, kept } of heard) t.ok(told > 0 && kept >= told && kept < 2 * told + 200, `${kept} pulses are kept, ${told} were told`);
+  for (const { told, kept } of heard) t.ok(told > 0 && kept >= told && kept < told + 700, `${kept} pulses are kept, ${told} were told`);
   t.ok(isEqual(readChipFile(path, profile, 1), rig.chip), 'at the end the file is the chip, bit for bit');
   await rig.until(rig.device.readCells({ firstBitLine: 3, bitLines: 2, firstSourceLine: 0, sourceLines: 512 }, 4));
   t.ok(isEqual(readChipFile(path, profile, 1), rig.chip), 'and knows how long reads have driven its lines');

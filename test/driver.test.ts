@@ -216,6 +216,33 @@ t.test('no pulse outside the envelope leaves the host', async (t) => {
   await rig.device.close();
 });
 
+t.test('no pulse leaves the host for a chip that is too cold or too warm; a board that has told nothing of it yet refuses by itself', async (t) => {
+  const rig = new Rig({ profile: 'lab' });
+  await rig.ready();
+  const warm = (temperatureCelsius: number) => Object.assign(rig.chip, { profile: { ...rig.chip.profile, temperatureCelsius } });
+  const resetOne = () => codeOf(rig.device.resetCells(oneCell(0), pulse));
+  t.equal(rig.device.temperatureCelsius, 25, 'told when the session opened');
+  for (const celsius of [9.9, 40.1]) {
+    warm(25);
+    await rig.until(rig.device.status());
+    warm(celsius);
+    const byBoard = { code: 'PULSE_REFUSED', outcome: 'not-applied', message: `temperatureCelsius is ${celsius}; the range is 10 to 40` };
+    t.match(await rig.until(resetOne()), byBoard);
+    t.equal((await rig.until(rig.device.status())).temperatureCelsius, celsius);
+    const sent = rig.line?.host.bytesWritten;
+    t.match(await resetOne(), { code: 'PULSE_REFUSED', field: 'temperatureCelsius', message: `${celsius}; pulses are given from 10 to 40` });
+    t.equal(rig.line?.host.bytesWritten, sent, 'not a byte was sent');
+    await rig.until(rig.device.readCells({ firstBitLine: 0, bitLines: 1, firstSourceLine: 0, sourceLines: 1 }, 1));
+  }
+  t.equal(rig.chip.pulses, 0);
+  warm(40);
+  await rig.until(new Promise<void>((resolve) => void rig.device.subscribe({ stream: 'status', policy: 'latest' }, () => resolve())));
+  t.equal(rig.device.temperatureCelsius, 40, 'told by telemetry');
+  await rig.until(rig.device.resetCells(oneCell(0), pulse));
+  t.equal(rig.chip.pulses, 1);
+  await rig.device.close();
+});
+
 /** A board of another time: it answers HELLO its own way. */
 function strangeBoard(answer: (wire: Wire, session: number) => void) {
   const clock = new VirtualClock();

@@ -131,6 +131,7 @@ t.test('devices say what they are; ready means that a no-op came back', async (t
   t.equal(devices.length, 1);
   t.equal(devices[0].chipId, 'sim-ideal-1');
   t.equal(devices[0].state, 'ready');
+  t.equal(devices[0].temperatureCelsius, 25);
   t.ok(devices[0].capabilities.includes('RunNetwork'));
   t.strictSame((await call(b, `/v1/devices/${devices[0].id}`)).body, devices[0]);
   t.equal((await call(b, '/health/ready')).status, 200);

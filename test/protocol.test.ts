@@ -446,6 +446,45 @@ t.test('requests that wait behind an unknown outcome are not sent', async (t) =>
   await ended(rig);
 });
 
+t.test('ESTOP closes the gates within a pulse: it counts, and does what its shorter width does', async (t) => {
+  // At this amplitude a cell forms from 316 µs on; a pulse begins with 1 µs of settling.
+  const staircase = { first: { amplitudeMillivolts: 3183, widthNanoseconds: 1_000_000, complianceMicroamperes: 50 }, stepMillivolts: 5, lastMillivolts: 3183 };
+  const asked = { staircase, targetCells: 10, formedCode: 1000, overFormedCode: 20_000 };
+  const overrides = { formingYieldFraction: 0, breakdownSdMillivolts: 0 };
+  for (const [microseconds, formed, given] of [[200, 0, 1], [700, 1, 1], [1200, 1, 2]] as const) {
+    const rig = await met({ profile: 'lab', pace: 'real', overrides });
+    const first = rig.clock.until(new Promise<number>((resolve) => {
+      const account = rig.chip.beginOperation.bind(rig.chip);
+      rig.chip.beginOperation = () => { account(); resolve(rig.clock.nowMicroseconds()); };
+    }));
+    const forming = errorOf(rig.device.formCells(everyCell, asked));
+    const began = await first;
+    await rig.clock.advance(microseconds - (rig.clock.nowMicroseconds() - began));
+    const stop = rig.device.emergencyStop();
+    t.match(await rig.until(forming), { code: 'DEVICE_STOPPED', outcome: 'applied' });
+    await rig.until(stop);
+    const states = rig.chip.states.subarray(0, 3);
+    t.strictSame([states.filter((state) => state === 1).length, rig.chip.pulses], [formed, given], `${microseconds} µs`);
+    const [text] = rig.events.flatMap((event) => (event.kind === 'log' && event.text.startsWith('ESTOP') ? [event.text] : []));
+    const driven = Number(/word lines first, (\d+) ns into a pulse of 1000000 ns$/.exec(text ?? '')?.[1]);
+    t.ok(driven > 0 && driven < 1_000_000, text);
+    const whole = (given - 1) * (1_002_000 + 22_000);
+    t.equal(rig.chip.operationNanoseconds, whole + driven + 2000, 'operation time knows the width that was driven');
+    await ended(rig);
+  }
+});
+
+t.test('ESTOP before the gates of the first pulse have opened: no pulse was given', async (t) => {
+  const rig = await met({ profile: 'lab', pace: 'real', overrides: { settlingNanoseconds: 10_000_000 } });
+  const running = errorOf(rig.device.resetCells(everyCell, pulse));
+  await rig.clock.advance(4000);
+  const stop = rig.device.emergencyStop();
+  t.match(await rig.until(running), { code: 'DEVICE_STOPPED', outcome: 'not-applied' });
+  await rig.until(stop);
+  t.equal(rig.chip.pulses, 0);
+  await ended(rig);
+});
+
 t.test('a cancelled request that changes the array ends at a safe point and says what it did', async (t) => {
   const rig = await met({ profile: 'lab', pace: 'real' });
   const [first, second] = [new AbortController(), new AbortController()];
@@ -457,7 +496,7 @@ t.test('a cancelled request that changes the array ends at a safe point and says
   first.abort();
   t.match(await rig.until(waiting), { code: 'CANCELLED', outcome: 'not-applied' });
   t.match(await rig.until(running), { code: 'CANCELLED', outcome: 'applied' });
-  t.equal(rig.chip.pulses, 8 * 512, 'one step of eight bit lines');
+  t.equal(rig.chip.pulses, 998, 'of 1.002 ms each: the one at hand was the last');
   t.strictSame((await rig.until(rig.device.status())).arrayState, sha256(rig.chip.stateBytes()), 'and the array state says so');
   await ended(rig);
 });

@@ -257,10 +257,11 @@ t.test('a device is read into a snapshot, and cells again and again at log-space
   const board = await TcpBoard.start('lab-quiet', 3);
   t.teardown(() => board.close());
   const bench = await serviceBench(t, { devices: [board.address] });
-  const taken = await bench.client.submitOperation('/v1/snapshot-takings', { reads: 2, averages: 1, conditions: { temperatureCelsius: 25 } });
+  const taken = await bench.client.submitOperation('/v1/snapshot-takings', { reads: 2, averages: 1, conditions: { readVoltageMillivolts: 100 } });
   const summary = (await bench.client.ended(taken.id)).summary as unknown as { digest: string; chipId: string };
   const snapshot = await importSnapshot(await bench.client.snapshotFile(summary.digest, 'npz'), 'chip.npz');
-  t.match(snapshot, { chip: { chipId: board.chip.chipId }, conditions: { averages: 1, temperatureCelsius: 25 } });
+  t.match(snapshot, { chip: { chipId: board.chip.chipId }, conditions: { averages: 1, readVoltageMillivolts: 100 } });
+  t.equal(snapshot.conditions.temperatureCelsius, 25, 'as the board tells it');
   t.match(snapshot.provenance, { profile: 'lab-half-quiet', job: taken.id, deviceAddress: board.address });
   t.ok((snapshot.conditions.readSeconds?.[1] ?? 0) > 5, 'operation time of the second read');
   t.ok(snapshot.flags.every((flag, cell) => (flag !== 0) === (board.chip.codes[cell] === 0)), 'unformed cells are flagged');

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import {
-  bitmapOf, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope, type SweepRequest,
+  bitmapOf, checkStaircase, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope, type SweepRequest,
 } from '../driver/index.js';
 import { MacroError } from '../proto/error.js';
 import { CellWindows } from '../server/array/cell-windows.js';
@@ -88,6 +88,18 @@ t.test('the stricter of host and board holds, limit by limit', async (t) => {
   t.match(strictestEnvelope(board).reset, { amplitudeMaximumMillivolts: 2500, pulsesPerCell: 7 });
   t.equal(strictestEnvelope({ reset: board.reset }).forming.amplitudeMaximumMillivolts, 0, 'what a board leaves out it lets not through');
   t.strictSame(strictestEnvelope(undefined), hostEnvelope);
+  const temperature = { minimumCelsius: -60, maximumCelsius: 30 };
+  t.strictSame(strictestEnvelope({ ...board, temperature }).temperature, { minimumCelsius: -40, maximumCelsius: 30 });
+});
+
+t.test('what the cells of a pulse may draw together is refused by the host, however little each of them may', async (t) => {
+  const stairs = (complianceMicroamperes: number) =>
+    ({ first: { amplitudeMillivolts: 1000, widthNanoseconds: 1000, complianceMicroamperes }, stepMillivolts: 10, lastMillivolts: 1500 });
+  const several = strictestEnvelope({ ...hostEnvelope, set: { ...hostEnvelope.set, cellsAtOnce: 8, totalCurrentMaximumMicroamperes: 400 } });
+  checkStaircase('set', stairs(50), several);
+  t.throws(() => checkStaircase('set', stairs(51), several), {
+    code: 'PULSE_REFUSED', field: 'totalCurrentMicroamperes', message: /totalCurrentMicroamperes of a set pulse is 408; it is an integer from 0 to 400/,
+  });
 });
 
 /** Numbers around limits, and such as no pulse has. */
@@ -113,6 +125,7 @@ const wish = fc.oneof(
     branches: fc.oneof(fc.record({ set: branch }), fc.record({ reset: branch }), fc.record({ set: branch, reset: branch }), fc.record({ forming })),
     cycles: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 3 }) }, fc.constantFrom(0, 101, 1.5)),
   }),
+  fc.record({ verb: fc.constant('warm' as const), temperatureCelsius: fc.constantFrom(25, 25, 40, 9.9, 60), isTold: fc.boolean() }),
 );
 type Wish = typeof wish extends fc.Arbitrary<infer Value> ? Value : never;
 
@@ -125,10 +138,12 @@ function countOf({ pulseCounts, formingCounts, setCounts }: Chip, kind: PulseKin
 function watch(chip: Chip, limits: ReturnType<typeof strictestEnvelope>): string[] {
   const breaches: string[] = [];
   const note = (kind: PulseKind, cell: number, { amplitudeMillivolts, widthNanoseconds, complianceMicroamperes }: Pulse) => {
-    const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes, pulsesPerCell } = limits[kind];
+    const { amplitudeMaximumMillivolts, widthMaximumNanoseconds, complianceMaximumMicroamperes, pulsesPerCell, cellsAtOnce } = limits[kind];
     const isInside = amplitudeMillivolts >= 1 && amplitudeMillivolts <= amplitudeMaximumMillivolts && widthNanoseconds >= 1
       && widthNanoseconds <= widthMaximumNanoseconds && complianceMicroamperes <= complianceMaximumMicroamperes
-      && countOf(chip, kind, cell) < pulsesPerCell;
+      && chip.profile.temperatureCelsius >= (limits.temperature?.minimumCelsius ?? 0)
+      && chip.profile.temperatureCelsius <= (limits.temperature?.maximumCelsius ?? 0)
+      && complianceMicroamperes * cellsAtOnce <= limits[kind].totalCurrentMaximumMicroamperes && countOf(chip, kind, cell) < pulsesPerCell;
     if (!isInside) breaches.push(`${kind} of ${amplitudeMillivolts} mV, ${widthNanoseconds} ns, ${complianceMicroamperes} µA on cell ${cell}`);
   };
   const [form, set, reset] = [chip.form.bind(chip), chip.set.bind(chip), chip.reset.bind(chip)];
@@ -152,8 +167,15 @@ const resetOf = ({ amplitudeMillivolts, widthNanoseconds }: { amplitudeMillivolt
 /** Of one of the cells. */
 const sweepOf = ({ verb: _, branches, ...asked }: Extract<Wish, { verb: 'sweep' }>): SweepRequest => ({ bitLine: 3, sourceLine: 10, ...branches, ...asked });
 
+/** Warms the chip up or cools it down, and lets the host know or not. */
+async function warm(device: Device, chip: Chip, { temperatureCelsius, isTold }: Extract<Wish, { verb: 'warm' }>): Promise<void> {
+  Object.assign(chip, { profile: { ...chip.profile, temperatureCelsius } });
+  if (isTold) await device.status();
+}
+
 /** Asks the driver itself, past the ledger. */
-function askDevice(device: Device, asked: Wish): Promise<unknown> {
+function askDevice(device: Device, chip: Chip, asked: Wish): Promise<unknown> {
+  if (asked.verb === 'warm') return warm(device, chip, asked);
   if (asked.verb === 'reset') return device.resetCells(cells, resetOf(asked.pulse));
   if (asked.verb === 'set') return device.setCells(cells, asked.pulse);
   if (asked.verb === 'form') {
@@ -164,7 +186,8 @@ function askDevice(device: Device, asked: Wish): Promise<unknown> {
   return device.programCells(windowsFrom(lowest).bytes, withoutUndefined({ reset, set, pulsesPerCell, averages: 1 }) as never);
 }
 
-function askArray(array: MeteredArray, asked: Wish): Promise<unknown> {
+function askArray(array: MeteredArray, chip: Chip, asked: Wish): Promise<unknown> {
+  if (asked.verb === 'warm') return warm(array.device, chip, asked);
   if (asked.verb === 'reset') return array.reset(cells, resetOf(asked.pulse));
   if (asked.verb === 'set') return array.set(cells, asked.pulse);
   if (asked.verb === 'form') {
@@ -180,8 +203,9 @@ const boards = [
   { resetAmplitudeMaximumMillivolts: 5000, setAmplitudeMaximumMillivolts: 5000, formingAmplitudeMaximumMillivolts: 10_000,
     complianceMaximumMicroamperes: 10_000, resetWidthMaximumNanoseconds: 1e9, setPulsesPerCellMaximum: 20_000, resetPulsesPerCellMaximum: 20_000,
     formingPulsesPerCellMaximum: 20_000 },
-  { resetAmplitudeMaximumMillivolts: 1500, setAmplitudeMaximumMillivolts: 1200, formingAmplitudeMaximumMillivolts: 2500, complianceMaximumMicroamperes: 60,
-    setWidthMaximumNanoseconds: 5000, setPulsesPerCellMaximum: 6, resetPulsesPerCellMaximum: 9, formingPulsesPerCellMaximum: 30 },
+  { resetAmplitudeMaximumMillivolts: 1500, setAmplitudeMaximumMillivolts: 1200, formingAmplitudeMaximumMillivolts: 2500, complianceMaximumMicroamperes: 90,
+    totalCurrentMaximumMicroamperes: 60, setWidthMaximumNanoseconds: 5000,
+    setPulsesPerCellMaximum: 6, resetPulsesPerCellMaximum: 9, formingPulsesPerCellMaximum: 30 },
 ];
 
 async function refusals(ask: () => Promise<unknown>): Promise<boolean> {
@@ -207,7 +231,7 @@ t.test('no pulse gets past the envelope, whatever is asked of the driver', async
       let refused = 0;
       await fc.assert(fc.asyncProperty(wish, async (asked) => {
         const before = chip.pulses;
-        if (await refusals(() => askDevice(device, asked))) {
+        if (await refusals(() => askDevice(device, chip, asked))) {
           refused += 1;
           return chip.pulses === before && breaches.length === 0;
         }
@@ -232,7 +256,7 @@ t.test('no cell gets more pulses in its life than its limits, and no job more th
     const array = await MeteredArray.open(device, identity, meter, { owner: { jobId: `job-${job}`, user: null }, maximumPulses });
     const before = chip.pulses;
     await fc.assert(fc.asyncProperty(wish, async (asked) => {
-      await refusals(() => askArray(array, asked));
+      await refusals(() => askArray(array, chip, asked));
       return breaches.length === 0 && chip.pulses - before <= maximumPulses;
     }), { numRuns: 12, seed: job });
     given += chip.pulses - before;

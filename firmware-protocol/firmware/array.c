@@ -26,7 +26,8 @@ void array_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t wid
   record.pulse_counts[cell] = (uint16_t)(record.pulse_counts[cell] + 1);
   record.pulses += 1;
   if (record.states[cell] != CELL_PRISTINE) record.states[cell] = CELL_RESET;
-  board_reset_cell(cell, amplitude_millivolts, width_nanoseconds);
+  const struct board_pulse pulse = {amplitude_millivolts, width_nanoseconds, board_description()->total_current_maximum_microamperes};
+  board_reset_cell(cell, &pulse);
   has_digest = false;
 }
 
@@ -66,9 +67,20 @@ static bool is_outside(char *text, uint32_t room, const char *field, uint32_t va
   return true;
 }
 
+static void check_temperature(char *text, uint32_t room) {
+  const struct board_description *board = board_description();
+  int32_t now = 0;
+  if (!board_temperature(&now)) return;
+  if (now >= 1000 * board->temperature_minimum_celsius && now <= 1000 * board->temperature_maximum_celsius) return;
+  const uint32_t size = now < 0 ? 0u - (uint32_t)now : (uint32_t)now;
+  (void)snprintf(text, room, "temperatureCelsius is %s%" PRIu32 ".%03" PRIu32 "; the range is %" PRId32 " to %" PRId32, now < 0 ? "-" : "", size / 1000u,
+                 size % 1000u, board->temperature_minimum_celsius, board->temperature_maximum_celsius);
+}
+
 void array_check_pulse(char *text, uint32_t room, uint32_t amplitude_millivolts, uint32_t width_nanoseconds) {
   const struct board_description *board = board_description();
   text[0] = '\0';
   if (is_outside(text, room, "amplitudeMillivolts", amplitude_millivolts, board->reset_amplitude_maximum_millivolts)) return;
-  (void)is_outside(text, room, "widthNanoseconds", width_nanoseconds, board->reset_width_maximum_nanoseconds);
+  if (is_outside(text, room, "widthNanoseconds", width_nanoseconds, board->reset_width_maximum_nanoseconds)) return;
+  check_temperature(text, room);
 }

@@ -29,7 +29,7 @@ void array_initialise(void);
 /* Raises the epoch, before the first change of an operation. */
 void array_begin_change(void);
 
-/* Counts a RESET pulse and gives it. */
+/* Counts a RESET pulse and gives it. No more flows than one pulse may draw in all: it reaches this one cell. */
 void array_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds);
 
 /* Adds an operation's time to the chip's. */
@@ -38,7 +38,7 @@ void array_account(uint64_t nanoseconds);
 /* SHA-256 of chip id, epoch, cell states and pulse counters; never of a conductance, which is noisy. */
 const uint8_t *array_state(void);
 
-/* "name is value; the range is minimum to maximum" where an amplitude or a width lies outside the envelope of this board; else an empty text. */
+/* "name is value; the range is minimum to maximum" where a pulse, or the chip now, lies outside the envelope of this board; else an empty text. */
 void array_check_pulse(char *text, uint32_t room, uint32_t amplitude_millivolts, uint32_t width_nanoseconds);
 
 #endif

@@ -34,6 +34,11 @@ struct board_description {
   uint32_t reset_amplitude_maximum_millivolts;
   uint32_t reset_width_maximum_nanoseconds;
   uint32_t reset_pulses_per_cell_maximum;
+  /* Of all cells that one pulse reaches, together. */
+  uint32_t total_current_maximum_microamperes;
+  /* Of the chip, between which pulses are given. */
+  int32_t temperature_minimum_celsius;
+  int32_t temperature_maximum_celsius;
   /* Time of the longest frame on the line; 0 where its speed is not known. */
   uint32_t frame_microseconds;
 };
@@ -49,6 +54,9 @@ uint64_t board_microseconds(void);
 
 /* Boot ids come from here: no two starts may draw the same. */
 void board_random(uint8_t *bytes, size_t length);
+
+/* Of the chip, in thousandths of a degree Celsius. false: the board measures none, and no pulse is refused for it. */
+bool board_temperature(int32_t *millicelsius);
 
 /* Time and energy of an operation of the array. The firmware adds them up. */
 struct board_cost {
@@ -82,13 +90,20 @@ void board_begin_read(void);
 /* Reads one cell so many times. Returns the mean as a cell code, TOP_CODE where the converter was at its top. */
 uint16_t board_read_cell(uint32_t cell, uint32_t averages, struct board_cost *cost);
 
+struct board_pulse {
+  uint32_t amplitude_millivolts;
+  uint32_t width_nanoseconds;
+  /* A RESET has no compliance of its own: the driver of the line lets no more through than this. */
+  uint32_t current_maximum_microamperes;
+};
+
 /* One RESET pulse on a cell. Its pulse counter and state in the record have been brought up to date. */
-void board_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds);
+void board_reset_cell(uint32_t cell, const struct board_pulse *pulse);
 
 /* Simulated arrays only: makes a pair of cells what a network asks for. kept: 1, or 0 where the pair is pruned. */
 void board_place_pair(uint32_t plus, uint32_t minus, int32_t difference_nanosiemens, uint8_t kept);
 
-/* All outputs off, now. Called at power-up, on ESTOP and when the host is silent. */
+/* All outputs off, now: word lines first, so that no line is switched while gates are open. Called at power-up, on ESTOP and when the host is silent. */
 void board_bias_off(void);
 
 /* Makes the record of the array outlast power before it returns. false: it could not. */

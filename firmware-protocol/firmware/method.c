@@ -71,6 +71,9 @@ void method_status(macro_v1_Status *status) {
   status->pulses = (double)record->pulses;
   status->stopped = controller.is_stopped;
   status->lease_epoch = controller.lease_epoch;
+  int32_t millicelsius = 0;
+  status->has_temperature_celsius = board_temperature(&millicelsius);
+  status->temperature_celsius = millicelsius / 1000.0;
 }
 
 static void answer_get_status(const macro_v1_Request *request, macro_v1_Final *final) {

@@ -92,6 +92,9 @@ static void fill_boot(macro_v1_HelloAck *ack) {
   memcpy(ack->array_state, array_state(), sizeof ack->array_state);
   ack->lease_epoch = controller.lease_epoch;
   ack->link_time_microseconds = (double)controller_link_time();
+  int32_t millicelsius = 0;
+  ack->has_temperature_celsius = board_temperature(&millicelsius);
+  ack->temperature_celsius = millicelsius / 1000.0;
 }
 
 static void send_hello_ack(void) {

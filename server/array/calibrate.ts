@@ -52,13 +52,14 @@ export async function takeCalibration(
   const map = await array.read(wholeArray, asked.averages);
   const noise = await takeNoiseMap(array);
   const channels = await channelsOf(array, map, references, noise);
+  const { arrayState, temperatureCelsius } = await array.device.status();
   const record: CalibrationRecord = {
     chipId: array.identity.chipId,
     job: job.id,
     takenAt: sources.now(),
     reason,
-    arrayState: hex((await array.device.status()).arrayState),
-    temperatureCelsius: asked.temperatureCelsius ?? null,
+    arrayState: hex(arrayState),
+    temperatureCelsius: asked.temperatureCelsius ?? temperatureCelsius ?? null,
     gain: references.length > 0 ? 'absolute' : 'relative',
     references,
     averages: asked.averages,

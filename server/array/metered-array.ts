@@ -8,7 +8,7 @@ import { MacroError } from '../../proto/error.js';
 import type { PulseOwner, WearLedger } from '../store/wear-ledger.js';
 import type { CellBitmap } from './cell-bitmap.js';
 import type { CellWindows } from './cell-windows.js';
-import { brokenLimits, type PlannedPulses, plannedSweep, refuseBroken } from './planned-pulses.js';
+import { brokenByTemperature, brokenLimits, type PlannedPulses, plannedSweep, refuseBroken } from './planned-pulses.js';
 import type { WearMeter } from './wear-meter.js';
 
 /** Codes of cells, at their places in a map of the whole array; cells outside the region read 0. */
@@ -49,6 +49,8 @@ export class MeteredArray {
    */
   static async open(device: Device, identity: HelloAck, meter: WearMeter, work: ArrayWork): Promise<MeteredArray> {
     if (device.state === 'needs-reconcile') await device.readCells(wholeArray, 1);
+    // The device keeps what it is told with it: how warm the chip is now.
+    await device.status();
     return new MeteredArray(device, identity, meter, work, await meter.read(device, identity, work.owner !== undefined));
   }
 
@@ -133,7 +135,8 @@ export class MeteredArray {
   /** The limits that pulses would break in their worst case, on top of what every cell has had and this job has given. */
   brokenBy(planned: readonly PlannedPulses[]) {
     const { maximumPulses } = this.work;
-    return brokenLimits(planned, this.#wear, this.envelope, maximumPulses === undefined ? undefined : maximumPulses - this.#given);
+    const left = maximumPulses === undefined ? undefined : maximumPulses - this.#given;
+    return [...brokenLimits(planned, this.#wear, this.envelope, left), ...brokenByTemperature(planned, this.device.temperatureCelsius, this.envelope)];
   }
 
   private get ledger(): WearLedger {

@@ -1,6 +1,6 @@
-import type { Pulse, Staircase } from '../../driver/index.js';
+import type { Envelope, Pulse, Staircase } from '../../driver/index.js';
 import type { CellMap, MeteredArray } from './metered-array.js';
-import { type BrokenLimit, leastPulses, mostPulses, type PlannedPulses, type PulseNumbers, wearAfter } from './planned-pulses.js';
+import { type BrokenLimit, brokenByStrength, leastPulses, mostPulses, type PlannedPulses, type PulseNumbers, wearAfter } from './planned-pulses.js';
 
 /** What an operation would do, told before it is done. Nothing but reads has touched the array by then. */
 export interface Plan {
@@ -39,6 +39,11 @@ export interface Effort {
   readonly averages: number;
 }
 
+/** The limits that pulses would break by themselves, however often they were given; those of efforts without a pulse break none. */
+const brokenByStrengths = (efforts: readonly Effort[], envelope: Envelope): BrokenLimit[] =>
+  efforts.filter(({ planned }) => mostPulses([planned])[planned.kind] > 0)
+    .flatMap(({ planned: { kind }, staircase }) => brokenByStrength(kind, staircase, envelope[kind]));
+
 /** Adds up what efforts could take. @param map of the reads that were done, whose duration says what others will take */
 export function planOf(
   kind: string, array: MeteredArray, map: CellMap, readAverages: number, looked: number, efforts: readonly Effort[], figures: Plan['figures'],
@@ -64,7 +69,7 @@ export function planOf(
     seconds: (map.operationNanoseconds + nanoseconds) / 1e9,
     energyNanojoules: femtojoules / femtojoulesPerNanojoule,
     wearAfter: wearAfter(planned, array.wear, array.envelope),
-    brokenLimits: array.brokenBy(planned),
+    brokenLimits: [...array.brokenBy(planned), ...brokenByStrengths(efforts, array.envelope)],
     figures,
   };
 }

@@ -1,4 +1,6 @@
-import type { Envelope, PulseKind, SweepRequest, WearCounts } from '../../driver/index.js';
+import {
+  type Envelope, isTemperate, type PulseKind, type PulseLimits, type Staircase, type SweepRequest, totalMicroamperes, type WearCounts,
+} from '../../driver/index.js';
 import { countedPulses, sweptKinds } from '../../proto/cell-sweep.js';
 import { MacroError } from '../../proto/error.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
@@ -23,12 +25,14 @@ export function plannedSweep(asked: SweepRequest): PlannedPulses[] {
 
 /** A limit that a plan could break, and where first. */
 export interface BrokenLimit {
-  readonly field: 'pulsesPerCell' | 'maximumPulses';
+  readonly field:
+    'pulsesPerCell' | 'maximumPulses' | 'amplitudeMillivolts' | 'widthNanoseconds' | 'complianceMicroamperes' | 'totalCurrentMicroamperes'
+    | 'temperatureCelsius';
   readonly kind: PulseKind | null;
   readonly limit: number;
-  /** Pulses that a cell, or the job, could come to. */
+  /** What a cell, the job, or a pulse could come to, as the field counts. */
   readonly reached: number;
-  /** How many cells are affected; 0 where the limit is that of the job. */
+  /** How many cells are affected; 0 where the limit is not of cells. */
   readonly cells: number;
   readonly detail: string;
 }
@@ -74,6 +78,19 @@ function brokenByCells(kind: PulseKind, counts: ReadonlyMap<number, number>, lim
   return [{ field: 'pulsesPerCell', kind, limit, reached, cells: over.length, detail }];
 }
 
+/** The limits that the strongest pulse of a staircase would break. */
+export function brokenByStrength(kind: PulseKind, { first, lastMillivolts }: Staircase, limits: PulseLimits): BrokenLimit[] {
+  const total = totalMicroamperes(first.complianceMicroamperes, limits);
+  const strengths = [
+    ['amplitudeMillivolts', lastMillivolts, limits.amplitudeMaximumMillivolts, `of ${lastMillivolts} mV`],
+    ['widthNanoseconds', first.widthNanoseconds, limits.widthMaximumNanoseconds, `of ${first.widthNanoseconds} ns`],
+    ['complianceMicroamperes', first.complianceMicroamperes, limits.complianceMaximumMicroamperes, `of ${first.complianceMicroamperes} µA`],
+    ['totalCurrentMicroamperes', total, limits.totalCurrentMaximumMicroamperes, `of ${total} µA through all cells that it reaches`],
+  ] as const;
+  return strengths.filter(([, reached, limit]) => reached > limit).map(([field, reached, limit, strength]) =>
+    ({ field, kind, limit, reached, cells: 0, detail: `there would be ${kind} pulses ${strength}; the limit is ${limit}` }));
+}
+
 /** The limits that a plan would break in its worst case: those of each cell over its whole life, and that of the job. */
 export function brokenLimits(
   planned: readonly PlannedPulses[], wear: WearCounts, envelope: Envelope, maximumPulses: number | undefined,
@@ -84,6 +101,16 @@ export function brokenLimits(
   if (maximumPulses === undefined || total <= maximumPulses) return ofCells;
   const detail = `the job could give ${total} pulses; its budget is ${maximumPulses}`;
   return [...ofCells, { field: 'maximumPulses', kind: null, limit: maximumPulses, reached: total, cells: 0, detail }];
+}
+
+/** Whether the chip is too cold, or too warm, for pulses: where there are any. */
+export function brokenByTemperature(planned: readonly PlannedPulses[], celsius: number | undefined, envelope: Envelope): BrokenLimit[] {
+  const { forming, set, reset } = mostPulses(planned);
+  const { temperature } = envelope;
+  if (celsius === undefined || !temperature || forming + set + reset === 0 || isTemperate(celsius, envelope)) return [];
+  const limit = celsius < temperature.minimumCelsius ? temperature.minimumCelsius : temperature.maximumCelsius;
+  const detail = `the chip is at ${celsius} °C; pulses are given from ${temperature.minimumCelsius} to ${temperature.maximumCelsius}`;
+  return [{ field: 'temperatureCelsius', kind: null, limit, reached: celsius, cells: 0, detail }];
 }
 
 /** @throws MacroError PULSE_REFUSED for the first limit that would break */

@@ -10,7 +10,7 @@ export type Recalibration =
   | { readonly state: 'repeated'; readonly gain: CalibrationRecord['gain']; readonly gainChangeFraction: number | null }
   | { readonly state: 'failed'; readonly code: string; readonly detail: string };
 
-/** What was asked for then, but for the temperature: that was stated of then, and nobody has stated it of now. */
+/** What was asked for then, but for the temperature: that was stated of then; of now the board tells it, where it measures one. */
 const askedFor = ({ averages, references, user }: CalibrationRecord): CalibrateParameters => ({
   averages,
   references: references.map(({ name, bitLine, sourceLine, microsiemens, meter }): Reference =>

@@ -1,4 +1,4 @@
-import { type Device, type Region, wholeArray } from '../../driver/index.js';
+import { type Device, pulseKinds, type Region, wholeArray } from '../../driver/index.js';
 import { convert } from '../../firmware-protocol/numerics/index.js';
 import { strict } from '../network/network.js';
 import { topCode } from '../network/snapshot.js';
@@ -91,7 +91,7 @@ async function checkCells(array: MeteredArray): Promise<Check> {
 }
 
 function checkEnvelope({ identity, envelope }: MeteredArray): Check {
-  const figures = Object.fromEntries(Object.entries(envelope).map(([kind, limits]) => [`${kind}MaximumMillivolts`, limits.amplitudeMaximumMillivolts]));
+  const figures = Object.fromEntries(pulseKinds.map((kind) => [`${kind}MaximumMillivolts`, envelope[kind].amplitudeMaximumMillivolts]));
   const isStated = Boolean(identity.envelope);
   const detail = isStated ? 'the board states what it lets through' : 'the board states no limits: only those of this host hold';
   return { name: 'envelope', isPassed: isStated ? true : null, detail, figures };

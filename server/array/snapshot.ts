@@ -55,12 +55,15 @@ export async function takeSnapshot(array: MeteredArray, asked: SnapshotParameter
   }
   const codes = meanCodes(reads);
   const { set, reset } = array.wear;
+  const told = array.device.temperatureCelsius;
+  // What people state of the read goes before what the board tells.
+  const conditions = { ...(told !== undefined && { temperatureCelsius: told }), ...asked.conditions };
   // A cell that was SET or RESET was formed once, however little it conducts now.
   const flags = flagsOf(codes, conductsMicrosiemens, array.cellUnitNanosiemens, (cell) => set[cell] + reset[cell] > 0);
   return newSnapshot({
     chip: { chipId, ...(asked.notes !== undefined && { notes: asked.notes }) },
     cellUnitNanosiemens: array.cellUnitNanosiemens, codes, flags, reads: reads.length > 1 ? reads : [],
-    conditions: { ...asked.conditions, averages: asked.averages, ...(reads.length > 1 && { readSeconds }) },
+    conditions: { ...conditions, averages: asked.averages, ...(reads.length > 1 && { readSeconds }) },
     provenance: { deviceAddress: array.device.name, ...(firmwareVersion !== '' && { firmwareVersion }), ...(profile !== '' && { profile }), ...provenance },
   });
 }

@@ -14,7 +14,7 @@ export const calibrationSchema = strict({
   reason: Type.Union([Type.Literal('asked'), Type.Literal('mask')]),
   /** The array state that it holds for, hexadecimal. */
   arrayState: Type.String(),
-  /** As people stated it; null where nobody did. */
+  /** As people stated it, or else the board told it; null where nobody did. */
   temperatureCelsius: nullable(Type.Number()),
   /** absolute: read / true, by references; relative: against the median of all channels. */
   gain: Type.Union([Type.Literal('absolute'), Type.Literal('relative')]),

@@ -101,7 +101,7 @@ interface ListArguments extends ServiceChoice {
 export function addCalibrations(chip: Command, withOptions: (command: Command) => Command, console: Console, done: (exitCode: number) => void): void {
   withOptions(chip.command('calibrations').description('calibrations of a chip, and why which of them has to be repeated'))
     .argument('<chip>', 'chip that they are of')
-    .option('--temperature <celsius>', 'of the chip now (default: as it was last stated)')
+    .option('--temperature <celsius>', 'of the chip now (default: as its board tells it, or as it was last stated)')
     .option('--json', 'as JSON', false)
     .action(async (id: string, { temperature, ...given }: ListArguments) => {
       const celsius = temperature === undefined ? undefined : numberOption('temperature', temperature, -273.15, 400);

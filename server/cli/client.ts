@@ -30,6 +30,7 @@ export interface DeviceView {
   readonly address: string;
   readonly state: string;
   readonly chipId: string | null;
+  readonly temperatureCelsius: number | null;
 }
 
 export type WearView = Static<typeof wearSchema>;

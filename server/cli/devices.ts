@@ -7,8 +7,8 @@ export async function devices(given: ServiceChoice & { readonly json: boolean },
     await client.isReady();
     return client.devices();
   });
-  const rows = list.map(({ id, state, chipId, address }) => [id, state, chipId ?? '', address]);
+  const rows = list.map(({ id, state, chipId, temperatureCelsius, address }) => [id, state, chipId ?? '', temperatureCelsius ?? '', address]);
   if (given.json) for (const device of list) console.out(`${JSON.stringify(device)}\n`);
-  else console.out(table(['device', 'state', 'chip', 'address'], rows));
+  else console.out(table(['device', 'state', 'chip', 'degC', 'address'], rows));
   return exitDone;
 }

@@ -15,6 +15,8 @@ export interface DeviceView {
   /** Why it is in this state, for people. */
   readonly reason: string;
   readonly identity: HelloAck | undefined;
+  /** Of the chip, as its board has last told it. */
+  readonly temperatureCelsius: number | undefined;
   readonly statistics: DeviceStatistics;
 }
 
@@ -22,6 +24,14 @@ export interface DeviceReadiness {
   readonly id: string;
   readonly ready: boolean;
   readonly detail: string | null;
+}
+
+/** What changes of a chip. */
+export interface ChipStatus {
+  /** Hexadecimal. */
+  readonly arrayState: string;
+  /** null where its board measures none. */
+  readonly temperatureCelsius: number | null;
 }
 
 export interface RegistryOptions {
@@ -108,21 +118,23 @@ export class Registry {
 
   view(id: string): DeviceView {
     const { address, device, reason } = this.entry(id);
-    return { id, address, state: device.state, reason, identity: device.identity, statistics: device.statistics };
+    const { state, identity, temperatureCelsius, statistics } = device;
+    return { id, address, state, reason, identity, temperatureCelsius, statistics };
   }
 
   views(): DeviceView[] {
     return this.ids().map((id) => this.view(id));
   }
 
-  /** The array state of a chip as its device says it now, hexadecimal; null where no device that holds it answers. */
-  async arrayStateOf(chipId: string): Promise<string | null> {
+  /** What the device of a chip says of it now; undefined where no device that holds it answers. */
+  async statusOf(chipId: string): Promise<ChipStatus | undefined> {
     const holders = [...this.entries.values()].filter(({ device }) => device.identity?.chipId === chipId && answeringStates.has(device.state));
     for (const { device } of holders) {
       const status = await device.status().catch(() => undefined);
-      if (status !== undefined) return Buffer.from(status.arrayState).toString('hex');
+      if (status === undefined) continue;
+      return { arrayState: Buffer.from(status.arrayState).toString('hex'), temperatureCelsius: status.temperatureCelsius ?? null };
     }
-    return null;
+    return undefined;
   }
 
   /** Ready means that a no-op request has just reached the device and come back. */

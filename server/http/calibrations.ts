@@ -13,7 +13,7 @@ export type CalibrationEntry = Type.Static<typeof entrySchema>;
 
 const answerSchema = strict({
   arrayState: Type.Union([Type.String(), Type.Null()], { description: 'of the chip now; null where no device that holds it answers' }),
-  temperatureCelsius: Type.Union([Type.Number(), Type.Null()], { description: 'as asked about, or as it was last stated' }),
+  temperatureCelsius: Type.Union([Type.Number(), Type.Null()], { description: 'as asked about, as the board tells it now, or else as it was last stated' }),
   calibrations: Type.Array(entrySchema),
 });
 export type CalibrationList = Type.Static<typeof answerSchema>;
@@ -29,7 +29,8 @@ export function calibrationRoutes(app: App, { chips, calibrations, registry }: S
     chips.passport(id);
     const records = calibrations.list(id);
     const lastStated = records.find(({ temperatureCelsius }) => temperatureCelsius !== null)?.temperatureCelsius ?? null;
-    const now = { arrayState: await registry.arrayStateOf(id), temperatureCelsius: query.temperatureCelsius ?? lastStated };
+    const { arrayState = null, temperatureCelsius: told = null } = (await registry.statusOf(id)) ?? {};
+    const now = { arrayState, temperatureCelsius: query.temperatureCelsius ?? told ?? lastStated };
     return { ...now, calibrations: records.map((record, index) => ({ ...record, due: dueOf(record, records[index + 1], now) })) };
   });
 }

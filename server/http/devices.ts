@@ -7,7 +7,7 @@ import { deviceIdParameter, deviceSchema, problems, strict } from './schemas.js'
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-function viewOf({ id, address, state, reason, identity }: DeviceView): Static<typeof deviceSchema> {
+function viewOf({ id, address, state, reason, identity, temperatureCelsius }: DeviceView): Static<typeof deviceSchema> {
   return {
     id,
     address,
@@ -18,6 +18,7 @@ function viewOf({ id, address, state, reason, identity }: DeviceView): Static<ty
     firmwareVersion: identity?.firmwareVersion ?? null,
     bootId: identity ? hex(identity.bootId) : null,
     bootCount: identity?.bootCount ?? null,
+    temperatureCelsius: temperatureCelsius ?? null,
     capabilities: identity ? [...identity.capabilities] : [],
   };
 }

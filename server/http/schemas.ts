@@ -118,6 +118,7 @@ export const deviceSchema = strict({
   firmwareVersion: nullable(Type.String()),
   bootId: nullable(Type.String({ description: 'new at each start of the controller' })),
   bootCount: nullable(Type.Integer()),
+  temperatureCelsius: nullable(Type.Number({ description: 'of the chip, as its board has last told it; null where it measures none' })),
   capabilities: Type.Array(Type.String()),
 });
 

@@ -32,8 +32,8 @@ export function thresholdRoutes(app: App, { chips, thresholds, models, registry 
     if (chip !== undefined && chip.chipId !== chipId) {
       throw new MacroError('BUNDLE_CHIP_MISMATCH', `the bundle was made on ${chip.chipId}, the threshold is for ${chipId}`, { field: 'model' });
     }
-    const arrayState = await registry.arrayStateOf(chipId);
-    if (arrayState === null) throw new MacroError('DEVICE_UNREACHABLE', `no device that holds chip ${chipId} answers`, { field: 'id' });
+    const arrayState = (await registry.statusOf(chipId))?.arrayState;
+    if (arrayState === undefined) throw new MacroError('DEVICE_UNREACHABLE', `no device that holds chip ${chipId} answers`, { field: 'id' });
     chips.meet(chipId);
     const stored = { chipId, model: body.model, arrayState, threshold: body.threshold, storedAt: new Date().toISOString(), source: body.source ?? null };
     thresholds.add(stored);
@@ -46,7 +46,7 @@ export function thresholdRoutes(app: App, { chips, thresholds, models, registry 
   };
   app.get('/v1/chips/:id/thresholds', { schema: list }, async ({ params: { id: chipId } }) => {
     chips.passport(chipId);
-    const now = await registry.arrayStateOf(chipId);
+    const now = (await registry.statusOf(chipId))?.arrayState;
     const stored = thresholds.list(chipId);
     // Of two for the same mask and array state only the newer one is used.
     const inForce = new Map(stored.filter(({ arrayState }) => arrayState === now).reverse().map((entry) => [entry.model, entry]));

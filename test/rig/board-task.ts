@@ -5,7 +5,7 @@ import { Chip } from '../../sim/chip.js';
 import { Macro } from '../../sim/macro.js';
 import { taskOf } from '../../sim/methods.js';
 import { overrideProfile, profileNamed } from '../../sim/profile.js';
-import { type Bench, Refusal } from '../../sim/task.js';
+import { type Bench, isPulse, Refusal } from '../../sim/task.js';
 import { sha256 } from './bench.js';
 
 /** What the methods of a simulated board work on, without the board. */
@@ -30,9 +30,14 @@ export function run<Name extends MethodName>(rig: Bench, method: Name, body: Met
   const request = { requestId: new Uint8Array(16), deadlineMicroseconds: 0, leaseEpoch: 0, [method]: body } as Request;
   const task = taskOf(rig, request, method);
   const progress: CellProgress[] = [];
-  for (let step = 0; step < steps; step += 1) {
+  for (let step = 0; step < steps;) {
     const { done, value } = task.next();
     if (done === true) return { result: value as MethodResults[Name] | Refusal, progress, steps: step };
+    if (isPulse(value)) {
+      value.give(value.pulse);
+      continue;
+    }
+    step += 1;
     if (value?.cells) progress.push(value.cells);
   }
   return { result: new Refusal('CANCELLED', 'ended at a safe point'), progress, steps };

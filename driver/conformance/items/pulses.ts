@@ -39,9 +39,21 @@ async function statedEnvelope(bench: Bench): Promise<void> {
   const methods: Readonly<Record<PulseKind, string>> = { forming: 'FormCells', set: 'SetCells', reset: 'ResetCells' };
   for (const kind of pulseKinds.filter((name) => bench.declares(methods[name]))) {
     const limits = envelope?.[kind];
-    const isStated = (limits?.amplitudeMaximumMillivolts ?? 0) > 0 && (limits?.widthMaximumNanoseconds ?? 0) > 0 && (limits?.pulsesPerCell ?? 0) > 0;
+    const isStated = (limits?.amplitudeMaximumMillivolts ?? 0) > 0 && (limits?.widthMaximumNanoseconds ?? 0) > 0 && (limits?.pulsesPerCell ?? 0) > 0
+      && (limits?.totalCurrentMaximumMicroamperes ?? 0) > 0;
     expect(isStated, `limits of ${kind} pulses above 0`, JSON.stringify(limits));
   }
+}
+
+/** Who limits the temperature of pulses has to say how warm the chip is: a host cannot look. */
+async function toldTemperature(bench: Bench): Promise<void> {
+  const conversation = await bench.open();
+  const { envelope, temperatureCelsius: atFirst } = conversation.identity;
+  const limits = envelope?.temperature;
+  if (!limits) throw new NotRun('the envelope has no limits of temperature');
+  expect(limits.minimumCelsius < limits.maximumCelsius, 'a least temperature below the largest', JSON.stringify(limits));
+  const { temperatureCelsius: now } = await statusOf(conversation);
+  expect(Number.isFinite(atFirst) && Number.isFinite(now), 'a temperature in HELLO_ACK and in GetStatus', `${atFirst} and ${now}`);
 }
 
 /** Requests outside every envelope, of no cell: a board that refuses nothing has nothing to pulse. */
@@ -59,6 +71,7 @@ async function refusals(bench: Bench): Promise<void> {
     await refused('formCells', formRequest(none, staircaseOf(strong)), 'a forming pulse of 60 V');
     await refused('formCells', formRequest(none, staircaseOf(weak, 60_000)), 'a staircase that ends at 60 V');
     await refused('formCells', formRequest(none, staircaseOf({ ...weak, complianceMicroamperes: 0 })), 'a forming pulse without compliance');
+    await refused('formCells', formRequest(none, staircaseOf({ ...weak, complianceMicroamperes: 10_000_000 })), 'a forming pulse of 10 A');
   }
   if (bench.declares('SetCells')) {
     await refused('setCells', { cellsSha256: none, pulse: strong }, 'a SET of 60 V');
@@ -227,6 +240,7 @@ const three = { section, protocol: 3 } as const;
 
 export const pulseItems: readonly Item[] = [
   { ...three, name: 'envelope-stated', title: 'HELLO_ACK says what the board lets through', capabilities: ['FormCells'], run: statedEnvelope },
+  { ...three, name: 'envelope-temperature', title: 'a board that limits the temperature of pulses tells that of its chip', run: toldTemperature },
   { ...three, name: 'envelope-loops', title: 'loops of pulses outside the envelope are refused (of no cell)', run: refusals },
   {
     ...three, name: 'forming-outcomes', title: 'a forming without a target gives no pulse and says what each cell is', capabilities: ['FormCells'],

@@ -25,6 +25,7 @@ enum noise_stream { STREAM_FORMED = 1, STREAM_PAIR_MEAN = 2, STREAM_SNAPSHOT = 4
 #define CONVERSION_FEMTOJOULES 500000000u
 #define ENERGY_SHIFT 16u
 #define FRAME_BITS 6500u
+#define CHIP_MILLICELSIUS 25000
 
 #define FORMED_MEAN 12.34
 #define PAIR_DIFFERENCE_SD 6.352
@@ -97,7 +98,8 @@ static void describe(uint32_t baud) {
   description = (struct board_description){
     .chip_id = chip_id, .profile = profile->name, .cell_unit_nanosiemens = profile->cell_unit_nanosiemens, .converter_bits = profile->converter_bits,
     .ranges = {profile->ranges[0], profile->ranges[1]}, .settling_nanoseconds = SETTLING_NANOSECONDS, .reset_amplitude_maximum_millivolts = 2500,
-    .reset_width_maximum_nanoseconds = 1000000, .reset_pulses_per_cell_maximum = 100,
+    .reset_width_maximum_nanoseconds = 1000000, .reset_pulses_per_cell_maximum = 100, .total_current_maximum_microamperes = 1000,
+    .temperature_minimum_celsius = 10, .temperature_maximum_celsius = 40,
     .frame_microseconds = baud == 0 ? 0 : (uint32_t)((FRAME_BITS * (uint64_t)1000000u + baud - 1) / baud),
   };
 }
@@ -243,9 +245,8 @@ static void prune(uint32_t cell) {
   codes[cell] = code_of(profile->residual_mean + profile->residual_sd * deviate(STREAM_RESIDUAL, cell, pulses));
 }
 
-void board_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds) {
-  (void)amplitude_millivolts;
-  (void)width_nanoseconds;
+void board_reset_cell(uint32_t cell, const struct board_pulse *pulse) {
+  (void)pulse;
   if (array_record()->states[cell] != CELL_PRISTINE) prune(cell);
 }
 
@@ -267,6 +268,11 @@ void board_place_pair(uint32_t plus, uint32_t minus, int32_t difference_nanosiem
 }
 
 void board_bias_off(void) {}
+
+bool board_temperature(int32_t *millicelsius) {
+  *millicelsius = CHIP_MILLICELSIUS;
+  return true;
+}
 
 /* The state of the simulated chip dies with the process. */
 bool board_persist(const struct array_record *record) {

@@ -11,7 +11,8 @@ struct test_board test_board;
 static const struct board_description description = {
   .chip_id = "test-1", .profile = "", .cell_unit_nanosiemens = 1, .converter_bits = 32, .ranges = {{"multiply", 1, 1}, {"cell", 1, 1}},
   .settling_nanoseconds = 2000, .reset_amplitude_maximum_millivolts = 2500, .reset_width_maximum_nanoseconds = 1000000,
-  .reset_pulses_per_cell_maximum = 2,
+  .reset_pulses_per_cell_maximum = 2, .total_current_maximum_microamperes = 900,
+  .temperature_minimum_celsius = 10, .temperature_maximum_celsius = 40,
 };
 
 const struct board_description *board_description(void) { return &description; }
@@ -53,10 +54,9 @@ uint16_t board_read_cell(uint32_t cell, uint32_t averages, struct board_cost *co
   return (uint16_t)(cell % TOP_CODE);
 }
 
-void board_reset_cell(uint32_t cell, uint32_t amplitude_millivolts, uint32_t width_nanoseconds) {
+void board_reset_cell(uint32_t cell, const struct board_pulse *pulse) {
   (void)cell;
-  (void)amplitude_millivolts;
-  (void)width_nanoseconds;
+  test_board.last_pulse = *pulse;
   test_board.pulses += 1;
 }
 
@@ -65,6 +65,11 @@ void board_place_pair(uint32_t plus, uint32_t minus, int32_t difference_nanosiem
   (void)minus;
   (void)difference_nanosiemens;
   (void)kept;
+}
+
+bool board_temperature(int32_t *millicelsius) {
+  *millicelsius = test_board.millicelsius;
+  return test_board.has_temperature;
 }
 
 void board_bias_off(void) { test_board.bias_offs += 1; }

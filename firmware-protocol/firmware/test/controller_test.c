@@ -291,10 +291,39 @@ static void pulses_keep_to_the_envelope(void) {
     ask_reset(digest);
     CHECK(answer()->result.reset_cells.pulses == 4 && test_board.pulses == 4 * round && array_record()->epoch == round);
     CHECK(answer()->repeated_from_journal && test_board.pulses == 4 * round);
+    CHECK(test_board.last_pulse.amplitude_millivolts == 2000 && test_board.last_pulse.current_maximum_microamperes == 900);
   }
   ask_reset(digest);
   CHECK(failed_with(answer(), "PULSE_REFUSED", macro_v1_Outcome_NOT_APPLIED) && test_board.pulses == 8);
   CHECK(answer()->repeated_from_journal);
+}
+
+static void no_pulse_where_the_chip_is_too_cold_or_too_warm(void) {
+  static uint8_t bitmap[CELLS / 8];
+  uint8_t digest[SHA256_BYTES];
+  power_up();
+  hello(11, 1, 2, 0, 0);
+  memset(bitmap, 0, sizeof bitmap);
+  bitmap[0] = 1;
+  upload(bitmap, sizeof bitmap, digest);
+  request(macro_v1_Request_get_status_tag);
+  CHECK(!answer()->result.get_status.has_temperature_celsius);
+  test_board.has_temperature = true;
+  test_board.millicelsius = 40001;
+  request(macro_v1_Request_get_status_tag);
+  CHECK(answer()->result.get_status.has_temperature_celsius && last_final.result.get_status.temperature_celsius > 40.0005);
+  ask_reset(digest);
+  CHECK(failed_with(answer(), "PULSE_REFUSED", macro_v1_Outcome_NOT_APPLIED) && test_board.pulses == 0);
+  CHECK(strcmp(last_final.result.failure.detail, "temperatureCelsius is 40.001; the range is 10 to 40") == 0);
+  test_board.millicelsius = -500;
+  ask_reset(digest);
+  CHECK(failed_with(answer(), "PULSE_REFUSED", macro_v1_Outcome_NOT_APPLIED));
+  CHECK(strcmp(last_final.result.failure.detail, "temperatureCelsius is -0.500; the range is 10 to 40") == 0);
+  ask_read(1);
+  CHECK(answer()->which_result == macro_v1_Final_read_cells_tag);
+  test_board.millicelsius = 40000;
+  ask_reset(digest);
+  CHECK(answer()->result.reset_cells.pulses == 1 && test_board.pulses == 1);
 }
 
 static void a_record_that_cannot_be_kept_is_not_acknowledged(void) {
@@ -479,6 +508,7 @@ void controller_test(void) {
   an_effect_happens_once();
   what_is_wrong_is_refused();
   pulses_keep_to_the_envelope();
+  no_pulse_where_the_chip_is_too_cold_or_too_warm();
   a_record_that_cannot_be_kept_is_not_acknowledged();
   an_emergency_stop_ends_everything();
   a_silent_host_loses_the_bias();

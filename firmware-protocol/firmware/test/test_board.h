@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "board.h"
+
 struct test_board {
   uint64_t now;
   /* What the host has written and the board not read, and the other way round. */
@@ -15,8 +17,11 @@ struct test_board {
   size_t to_host_bytes;
   uint32_t bias_offs;
   uint32_t pulses;
+  struct board_pulse last_pulse;
   uint32_t persists;
   bool fails_to_persist;
+  bool has_temperature;
+  int32_t millicelsius;
   /* Time that each cell takes to read. */
   uint64_t read_microseconds;
 };
