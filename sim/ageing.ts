@@ -6,24 +6,16 @@ const nanosecondsPerSecond = 1e9;
 const dwellOctaves = 8;
 const referenceCelsius = 25;
 
-/** When a pulse last moved a cell, and what it was under since. */
-export interface CellAge {
-  readonly cell: number;
-  /** Number of the pulse that moved it last: it names its drift. */
-  readonly movedByPulse: number;
-  /** Operation time of that pulse; −Infinity: never, it has settled long ago. */
-  readonly changedAtNanoseconds: number;
-  /** How long its bit line has been driven for reads since. */
-  readonly drivenNanoseconds: number;
-  /** Pulses since then on other cells of its word line, whose gates were open with its own. */
-  readonly halfSelections: number;
-}
-
 /**
  * What time and the neighbours make of a conductance (MODEL.md §"Time"): drift, disturb and telegraph noise, functions of the cell, of operation time and
  * of what was done to its lines. What is switched off costs nothing: `isOn` says whether anything has to be asked.
  */
 export class AgeingLaw {
+  readonly isOn: boolean;
+  /** Whether reads and neighbours wear a conductance down. */
+  readonly isDisturbing: boolean;
+  private readonly isDrifting: boolean;
+  private readonly isFlickering: boolean;
   private readonly accelerated: number;
   private readonly driftDeviates: CellDeviates;
   /** Cells that one operation has moved are of one age, mostly. */
@@ -32,17 +24,13 @@ export class AgeingLaw {
   private last = { now: Number.NaN, since: Number.NaN, moment: 0 };
 
   constructor(private readonly profile: Profile, private readonly chance: Chance) {
+    const { driftMeanFractionPerDecade, driftSdFractionPerDecade, telegraphCellFraction, telegraphAmplitudeFraction } = profile;
+    this.isDrifting = driftMeanFractionPerDecade !== 0 || driftSdFractionPerDecade !== 0;
+    this.isFlickering = telegraphCellFraction > 0 && telegraphAmplitudeFraction > 0;
+    this.isDisturbing = profile.readDisturbFractionPerSecond > 0 || profile.halfSelectDisturbFraction > 0;
+    this.isOn = this.isDrifting || this.isFlickering || this.isDisturbing;
     this.driftDeviates = new CellDeviates(chance, noiseStream.drift);
     this.accelerated = 2 ** ((profile.temperatureCelsius - referenceCelsius) / profile.driftDoublingCelsius);
-  }
-
-  get isOn(): boolean {
-    const { readDisturbFractionPerSecond, halfSelectDisturbFraction } = this.profile;
-    return this.isDrifting || this.isFlickering || readDisturbFractionPerSecond > 0 || halfSelectDisturbFraction > 0;
-  }
-
-  private get isOnlyDrifting(): boolean {
-    return this.isDrifting && !this.isFlickering && this.profile.readDisturbFractionPerSecond === 0;
   }
 
   /**
@@ -60,27 +48,20 @@ export class AgeingLaw {
 
   private workOutMoment(nowNanoseconds: number, sinceNanoseconds: number): number {
     const step = this.profile.ageingStepNanoseconds;
-    if (!this.isOnlyDrifting) return Math.floor(nowNanoseconds / step) * step;
+    const goesByTime = this.isFlickering || this.profile.readDisturbFractionPerSecond > 0;
+    if (goesByTime || !this.isDrifting) return Math.floor(nowNanoseconds / step) * step;
     if (sinceNanoseconds === Number.NEGATIVE_INFINITY) return sinceNanoseconds;
     const age = nowNanoseconds - sinceNanoseconds;
     const grown = step * 2 ** Math.max(0, Math.floor(Math.log2(age / step)) - 3);
     return sinceNanoseconds + Math.floor(age / grown) * grown;
   }
 
-  /** What a conductance is to be multiplied with for what stays: a pulse finds the cell so. */
-  lastingFactor(age: CellAge, nowNanoseconds: number): number {
-    return this.driftFactor(age, nowNanoseconds) * this.disturbFactor(age);
-  }
-
-  private get isDrifting(): boolean {
-    return this.profile.driftMeanFractionPerDecade !== 0 || this.profile.driftSdFractionPerDecade !== 0;
-  }
-
-  private get isFlickering(): boolean {
-    return this.profile.telegraphCellFraction > 0 && this.profile.telegraphAmplitudeFraction > 0;
-  }
-
-  private driftFactor({ cell, movedByPulse, changedAtNanoseconds }: CellAge, nowNanoseconds: number): number {
+  /**
+   * What a conductance is to be multiplied with for drift, which stays: a pulse finds the cell so.
+   * @param movedByPulse number of the pulse that moved it last: it names its drift
+   * @param changedAtNanoseconds operation time of that pulse; −Infinity: never, it has settled long ago
+   */
+  driftFactor(cell: number, movedByPulse: number, changedAtNanoseconds: number, nowNanoseconds: number): number {
     const { driftMeanFractionPerDecade, driftSdFractionPerDecade, driftReferenceNanoseconds } = this.profile;
     if (!this.isDrifting || changedAtNanoseconds === Number.NEGATIVE_INFINITY) return 1;
     const rate = driftMeanFractionPerDecade + driftSdFractionPerDecade * this.driftDeviates.of(cell, movedByPulse);
@@ -93,7 +74,12 @@ export class AgeingLaw {
     return this.lastDecades.decades;
   }
 
-  private disturbFactor({ drivenNanoseconds, halfSelections }: CellAge): number {
+  /**
+   * And for disturb, which stays as well.
+   * @param drivenNanoseconds how long its bit line has been driven for reads since it was moved last
+   * @param halfSelections pulses since then on other cells of its word line, whose gates were open with its own
+   */
+  disturbFactor(drivenNanoseconds: number, halfSelections: number): number {
     const { readDisturbFractionPerSecond, halfSelectDisturbFraction } = this.profile;
     const read = (readDisturbFractionPerSecond * drivenNanoseconds) / nanosecondsPerSecond;
     return Math.max(0, 1 - read - halfSelectDisturbFraction * halfSelections);

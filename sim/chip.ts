@@ -1,6 +1,6 @@
 import { cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
 import type { Pulse } from '../proto/message.js';
-import { AgeingLaw, type CellAge } from './ageing.js';
+import { AgeingLaw } from './ageing.js';
 import { CellDeviates, Chance, noiseStream } from './chance.js';
 import { ChipState, seedOf } from './chip-state.js';
 import { FormingLaw } from './forming.js';
@@ -83,19 +83,19 @@ export class Chip extends ChipState {
     const code = this.codes[cell];
     if (!this.ageing.isOn || code === 0 || code === topCode) return code;
     const { slowNanoseconds } = this;
-    const factor = this.ageing.lastingFactor(this.ageOf(cell), slowNanoseconds) * this.ageing.passingFactor(cell, slowNanoseconds);
+    const factor = this.lastingFactor(cell, slowNanoseconds) * this.ageing.passingFactor(cell, slowNanoseconds);
     return Math.min(topCode - 1, Math.round(code * factor));
   }
 
-  private ageOf(cell: number): CellAge {
-    const bitLine = Math.floor(cell / sourceLineCount);
-    return {
-      cell,
-      movedByPulse: this.movedByPulse[cell],
-      changedAtNanoseconds: this.changedAtNanoseconds[cell],
-      drivenNanoseconds: this.drivenNanoseconds[bitLine] - this.drivenAtChangeNanoseconds[cell],
-      halfSelections: this.wordLinePulses[this.wordLineOf(cell)] - this.wordLinePulsesAtChange[cell],
-    };
+  /** What is left of a conductance when it has aged so long; a level that the cell will leave again does not count. */
+  private lastingFactor(cell: number, nowNanoseconds: number): number {
+    return this.ageing.driftFactor(cell, this.movedByPulse[cell], this.changedAtNanoseconds[cell], nowNanoseconds) * this.disturbFactor(cell);
+  }
+
+  private disturbFactor(cell: number): number {
+    if (!this.ageing.isDisturbing) return 1;
+    const drivenNanoseconds = this.drivenNanoseconds[Math.floor(cell / sourceLineCount)] - this.drivenAtChangeNanoseconds[cell];
+    return this.ageing.disturbFactor(drivenNanoseconds, this.wordLinePulses[this.wordLineOf(cell)] - this.wordLinePulsesAtChange[cell]);
   }
 
   /** What a cell conducts now, µS, as no converter sees it; above what a code can say it is infinite. */
@@ -165,7 +165,7 @@ export class Chip extends ChipState {
   /** What a pulse finds, which is counted already: what time has made of the cell, but not a level that it will leave again. */
   private switchedCell(cell: number): SwitchedCell {
     const pulses = this.pulseCounts[cell];
-    const lasting = this.ageing.isOn ? this.ageing.lastingFactor(this.ageOf(cell), this.operationNanoseconds) : 1;
+    const lasting = this.ageing.isOn ? this.lastingFactor(cell, this.operationNanoseconds) : 1;
     const microsiemens = (this.codes[cell] * lasting * this.profile.cellUnitNanosiemens) / 1000;
     return { cell, microsiemens, pulses, cycles: pulses - this.formingCounts[cell] };
   }

@@ -16,6 +16,8 @@ import { type FloatLayer, onnxNetwork } from './onnx-network.js';
 const geometry = { bitLines: 512, sourceLines: 512 };
 const windowMilliseconds = 1500;
 const multiplyBatch = 256;
+/** Of one batch: about as many as a test set has, so that its end, where one worker waits for the other, is short. */
+const pooledRecordings = 200;
 
 /** Runs recordings in turn until the window is over. */
 function windowOver(frames: readonly Frames[], run: (frames: Frames, index: number) => unknown): () => Promise<number> {
@@ -113,7 +115,7 @@ type Clock = keyof typeof clocks;
 function pooled(inputs: BenchInputs, profileName: string, workerCount: number, clock: Clock): Subject {
   const { macro, compiled } = benchMacro(inputs, profileName);
   const pool = new RecordingPool(macro.chip, compiled.program, workerCount);
-  const recordings = inputs.frames.map(({ codes }) => codes);
+  const recordings = Array.from({ length: pooledRecordings }, (_, index) => inputs.frames[index % inputs.frames.length].codes);
   let next = 0;
   const window = async () => {
     const [start, before] = [performance.now(), clocks[clock]()];
