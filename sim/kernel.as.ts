@@ -132,6 +132,8 @@ const drivenBits = memory.data(8 * 128 * 8, 16);
 const subsets = memory.data(16 * 16 * 64, 16);
 /** Codes of a block, drive by drive, then variances. */
 const batchSums = memory.data(2 * 128 * 64, 16);
+/** Saturated conversions and codes of each drive, added up in four lanes. */
+const batchTotals = memory.data(128 * 32, 16);
 /** Random words of a block, drive by drive: one draw is a long chain of steps, and many go on at once. */
 const batchWords = memory.data(128 * 64, 16);
 
@@ -370,9 +372,6 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32, words: usize): voi
 @inline function driveAt(drives: usize, index: i32): Drive {
   return changetype<Drive>(drives + <usize>index * offsetof<Drive>());
 }
-
-/** Codes and saturated conversions of a drive, added up in four lanes each. */
-const batchTotals = memory.data(128 * 32, 16);
 
 /** Four lines of a block. Lines of a half block are in the low lanes. */
 @inline function convertLines(lineSums: v128, noise: v128, lines: usize, factor: v128, isHalf: bool, sums: usize, totals: usize): void {
