@@ -57,7 +57,7 @@ export class CurrentMeter {
     const flowing = code === topCode ? Number.POSITIVE_INFINITY : Math.round((sumUnit * code * ohmicMillivolts) / readVoltageMillivolts);
     const limit = Math.round((sumUnit * pulse.complianceMicroamperes * 1e6) / (readVoltageMillivolts * cellUnitNanosiemens));
     const sum = Math.min(flowing, limit, largestSum);
-    const sigma = sum === flowing ? this.noise.sigma(this.chip.noiseSquare(cell, Math.round(sum / sumUnit))) : 0;
+    const sigma = sum === flowing ? this.noise.cellSigma(this.chip.noiseSquare(cell, Math.round(sum / sumUnit))) : 0;
     this.deviates.fill(0);
     if (sigma > 0) this.stream.four(this.chip.operationCount, cell, 0, 0, this.deviates, 0);
     return this.convert(sum, sigma, cell % sourceLineCount);
@@ -68,7 +68,7 @@ export class CurrentMeter {
     const { minimumCode, maximumCode } = this.converters;
     for (let range = 0; ; range += 1) {
       const { gainQ20, offset } = this.converters.of(converterRanges[range], sourceLine);
-      const code = convert(0, sum + this.noise.of(sigma, this.deviates[range]), gainQ20, offset);
+      const code = convert(0, sum + this.noise.ofCell(sigma, this.deviates[range]), gainQ20, offset);
       const isSaturated = code >= maximumCode;
       if (isSaturated && range + 1 < converterRanges.length) continue;
       const nanoamperes = this.nanoamperesOf(Math.min(maximumCode, Math.max(minimumCode, code)), converterRanges[range]);

@@ -286,7 +286,7 @@ export class Macro {
     const { minimumCode, maximumCode } = this.converters;
     let saturated = 0;
     for (let line = 0; line < lineCount; line += 1) {
-      const noise256 = noise.isOn ? noise.of(noise.sigma(variances[line]), deviates[line]) : 0;
+      const noise256 = noise.isOn ? noise.ofSum(variances[line], deviates[line]) : 0;
       const at = range * lineCount + line;
       let code = convert(sums[line], noise256, gainsQ20[at], offsets[at]);
       if (code > maximumCode) {
@@ -363,11 +363,11 @@ export class Macro {
     this.account(averages, code * averages);
     chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += this.driveNanoseconds(averages);
     if (code === topCode) return topCode;
-    const sigma = code > 0 ? this.noise.sigma(chip.noiseSquare(cell, code)) : 0;
+    const sigma = code > 0 ? this.noise.cellSigma(chip.noiseSquare(cell, code)) : 0;
     let total = 0;
     for (let average = 0; average < averages; average += 1) {
       if (sigma > 0 && (average & 3) === 0) this.readDraws.four(chip.operationCount, cell, average >> 2, 0, deviates, 0);
-      const noise256 = sigma > 0 ? this.noise.of(sigma, deviates[average & 3]) : 0;
+      const noise256 = sigma > 0 ? this.noise.ofCell(sigma, deviates[average & 3]) : 0;
       const converted = convert(code, noise256, gainQ20, offset);
       if (converted >= maximumCode) return topCode;
       total += Math.max(minimumCode, converted);

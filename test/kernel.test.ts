@@ -242,7 +242,8 @@ t.test('a program outside of what the kernel holds runs as the twin does', async
   t.strictSame(runToEnd(fast, beyond, frames, 1), runToEnd(twin, beyond, frames, 1));
 });
 
-const { RecordingPool } = (await import(join(packageFolder(), 'dist', 'sim', 'process', 'recording-pool.js'))) as typeof import('../sim/process/recording-pool.js');
+const poolFile = join(packageFolder(), 'dist', 'sim', 'process', 'recording-pool.js');
+const { RecordingPool } = (await import(poolFile)) as typeof import('../sim/process/recording-pool.js');
 const recordingsOf = (program: RunProgram) => Array.from({ length: 5 }, (_, index) => framesOf(program, index));
 
 /** Two batches of recordings, one after the other on one chip that has aged for a while. */
