@@ -274,8 +274,8 @@ t.test('workers and none give the same', async (t) => {
   const { program, snapshot } = smallCompiled(macro);
   macro.chip.loadSnapshot(snapshot?.tiles ?? []);
   batches.flat().forEach((pooledRun, index) => {
-    const alone = runToEnd(macro, program, recordingsOf(program)[index % 5], 40 + index) as { outcomes: unknown; prediction: number; energyFemtojoules: number };
-    const { outcomes, prediction, energyFemtojoules } = alone;
+    const alone = runToEnd(macro, program, recordingsOf(program)[index % 5], 40 + index);
+    const { outcomes, prediction, energyFemtojoules } = alone as { outcomes: unknown; prediction: number; energyFemtojoules: number };
     t.match(pooledRun, { outcomes, prediction, energyFemtojoules });
   });
 });
