@@ -1,5 +1,6 @@
 #include "numerics.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "tables.h"
@@ -86,9 +87,23 @@ static uint32_t square_root(uint64_t value) {
   return (uint32_t)root;
 }
 
-int64_t conversion_noise(uint32_t variance, uint64_t factor, int32_t deviate) {
+int64_t cell_noise(uint32_t variance, uint64_t factor, int32_t deviate) {
   if (factor == 0) return 0;
   return shift_rounded((int64_t)square_root(variance * factor) * deviate, 15);
+}
+
+float noise_scale(uint32_t noise_parts_per_million) {
+  const double fraction = noise_parts_per_million / 1e6;
+  return (float)(fraction * fraction / 262144.0);
+}
+
+int64_t sum_noise(uint32_t variance, float scale, int32_t deviate) {
+  /* On top of a number it leaves no digit finer than 1/256. */
+  const float bias = 49152.0f;
+  const float square = (float)variance * scale;
+  const float noise = sqrtf(square) * (float)deviate;
+  const float biased = noise + bias;
+  return (int64_t)((biased - bias) * 256.0f);
 }
 
 int64_t convert_sum(int64_t sum, int64_t noise_256, uint32_t gain_q20, int32_t offset) {

@@ -31,8 +31,12 @@ void gaussian_four(uint32_t seed, uint32_t stream, const uint32_t counter[4], in
 uint64_t variance_factor(uint32_t noise_parts_per_million);
 /* round(g^2 / 2^12) of a cell code. */
 uint32_t cell_variance(uint32_t code);
-/* Noise of a conversion in 1/256 unit of the sum. */
-int64_t conversion_noise(uint32_t variance, uint64_t factor, int32_t deviate);
+/* Noise of a read of one cell in 1/256 unit. */
+int64_t cell_noise(uint32_t variance, uint64_t factor, int32_t deviate);
+/* Scale of the noise of sums, for a relative noise of a cell in parts of a million. */
+float noise_scale(uint32_t noise_parts_per_million);
+/* Noise of a sum in its 1/256 unit; in floats of 32 bits, each operation rounded. */
+int64_t sum_noise(uint32_t variance, float scale, int32_t deviate);
 
 /* The code of a conversion before it is clamped: sum in units of a cell code, noise in 1/256 of them, gain with 20 fractional bits. */
 int64_t convert_sum(int64_t sum, int64_t noise_256, uint32_t gain_q20, int32_t offset);

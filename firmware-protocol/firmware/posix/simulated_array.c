@@ -61,6 +61,7 @@ static uint8_t first_states[CELLS];
 static uint32_t operation_count;
 static uint32_t gains[2];
 static uint64_t noise_factor;
+static float sum_noise_scale;
 static int32_t maximum_code;
 static char chip_id[64];
 static struct board_description description;
@@ -115,6 +116,7 @@ bool simulated_array_form(const char *profile_name, uint32_t seed, uint32_t baud
     gains[range] = gain_of(profile->cell_unit_nanosiemens, steps->step_numerator_nanosiemens, steps->step_denominator);
   }
   noise_factor = variance_factor(profile->noise_parts_per_million);
+  sum_noise_scale = noise_scale(profile->noise_parts_per_million);
   maximum_code = profile->converter_bits == 32 ? INT32_MAX : (int32_t)((1u << profile->converter_bits) - 1u);
   for (uint32_t plus = 0; plus < CELLS; plus += 2) {
     place_difference(plus, plus + 1, PAIR_DIFFERENCE_SD * deviate(STREAM_FORMED, plus, 0), deviate(STREAM_PAIR_MEAN, plus, 0));
@@ -206,7 +208,7 @@ uint32_t board_convert(const struct board_drive *drive, int32_t *out, struct boa
   if (noise_factor > 0) draw_multiply_noise(drive, deviates);
   uint32_t saturated = 0;
   for (uint32_t line = 0; line < drive->line_count; line += 1) {
-    const int64_t noise = noise_factor == 0 ? 0 : conversion_noise(variances[line], noise_factor, deviates[line]);
+    const int64_t noise = noise_factor == 0 ? 0 : sum_noise(variances[line], sum_noise_scale, deviates[line]);
     const int64_t code = convert_sum(sums[line], noise, gains[drive->range], 0);
     saturated += code > maximum_code ? 1 : 0;
     out[line] = code > maximum_code ? maximum_code : code < 0 ? 0 : (int32_t)code;
@@ -232,7 +234,7 @@ uint16_t board_read_cell(uint32_t cell, uint32_t averages, struct board_cost *co
   for (uint32_t average = 0; average < averages; average += 1) {
     const uint32_t counter[4] = {operation_count, cell, average / 4, 0};
     if (noise_factor > 0 && (average & 3u) == 0) gaussian_four(chip_seed, STREAM_READ, counter, deviates);
-    const int64_t noise = conversion_noise(cell_variance(code), noise_factor, deviates[average & 3u]);
+    const int64_t noise = cell_noise(cell_variance(code), noise_factor, deviates[average & 3u]);
     const int64_t converted = convert_sum(code, noise, gains[1], 0);
     if (converted >= maximum_code) return TOP_CODE;
     total += converted < 0 ? 0 : converted;

@@ -55,8 +55,12 @@ static void conversions(void) {
   CHECK(variance_factor(0) == 0);
   /* One cell of code 3085 (12.34 uS): V = round(3085^2 / 2^12) = 2324, and one standard deviation is floor(sqrt(V * K)) = 15796. */
   CHECK(cell_variance(3085) == 2324);
-  CHECK(conversion_noise(2324, 107374, 32768) == 15796);
-  CHECK(conversion_noise(2324, 107374, -32768) == -15796);
+  CHECK(cell_noise(2324, 107374, 32768) == 15796);
+  CHECK(cell_noise(2324, 107374, -32768) == -15796);
+  const float scale = noise_scale(20000);
+  CHECK(sum_noise(2324, scale, 32768) == 15797);
+  CHECK(sum_noise(2324, scale, -32768) == -15797);
+  CHECK(sum_noise(1000000000u, scale, 100000) == 31622776);
 }
 
 static void membranes(void) {
