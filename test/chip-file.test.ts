@@ -30,6 +30,7 @@ function strike(chip: Chip, first: number, count: number): void {
   for (const cell of cells.slice(first, first + count)) {
     chip.operationNanoseconds += 3000;
     chip.drivenNanoseconds[cell >> 9] += 1000;
+    chip.drivePulse(cell, pulse);
     chip.reset(cell, pulse);
   }
 }

@@ -160,7 +160,8 @@ t.test('what the cells of a pulse may draw together is a limit of its own', asyn
   t.equal(rig.chip.pulses, 0);
   done(run(rig, 'setCells', { cellsSha256, pulse: { ...first(1500), complianceMicroamperes: 40 } }));
   rig.macro.energyFemtojoules = 0;
-  rig.macro.accountPulse({ ...first(2000), complianceMicroamperes: 0 }, 1000);
+  rig.chip.codes[0] = microsiemens(250);
+  rig.macro.accountPulse(0, { ...first(2000), complianceMicroamperes: 0 });
   t.equal(rig.macro.energyFemtojoules, 2 * 40 * 1000, 'what no compliance limits the driver of the line does: V · µA · ns');
 });
 
