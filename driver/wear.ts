@@ -1,6 +1,6 @@
-import { voltageStepCount, voltageStepMillivolts } from '../firmware-protocol/voltage-step.js';
 import { MacroError } from '../proto/error.js';
 import type { Geometry, ReadWearResult } from '../proto/message.js';
+import { voltageStepCount, voltageStepMillivolts } from '../proto/voltage-step.js';
 
 /** Every pulse that the cells of a chip have had, bit line by bit line, and how long each bit line was driven at which voltage: as its board counts them. */
 export interface WearCounts {

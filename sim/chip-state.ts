@@ -1,6 +1,6 @@
 import { bitLineCount, cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
-import { voltageStepCount, voltageStepOf } from '../firmware-protocol/voltage-step.js';
 import type { Pulse } from '../proto/message.js';
+import { voltageStepCount, voltageStepOf } from '../proto/voltage-step.js';
 import { applyPlaces, bytesOf, encodePlaces, type Values } from './chip-changes.js';
 
 const serialMagic = 0x50434834; // "PCH4"

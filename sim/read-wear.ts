@@ -1,5 +1,5 @@
 import { bitLineCount, cellCount } from '../firmware-protocol/limits.js';
-import { voltageStepCount, voltageStepMillivolts, voltageStepOf } from '../firmware-protocol/voltage-step.js';
+import { voltageStepCount, voltageStepMillivolts, voltageStepOf } from '../proto/voltage-step.js';
 import type { Chip } from './chip.js';
 import { type Bench, Refusal, type Task } from './task.js';
 

@@ -175,7 +175,8 @@ t.test('the line of a forming is driven at every amplitude it took, and what is 
   const rig = rigOf('pristine', { breakdownMeanMillivolts: 5060, breakdownSdMillivolts: 0, formingAmplitudeMaximumMillivolts: 6000 });
   const staircase = { first: first(4850), stepMillivolts: 50, lastMillivolts: 6000 };
   done(run(rig, 'formCells', { ...formRequest(put(rig, bitmapOf([2 * 512])), 1), staircase }));
-  t.strictSame(drivenOf(rig), [[2, 1, 6 * 22_000], [2, 48, 1000], [2, 49, 2000], [2, 50, 3000]], '4850, 4900, 4950, 5000, 5050 and 5100 mV, a read behind each');
+  // 4850, 4900, 4950, 5000, 5050 and 5100 mV, and a read behind each.
+  t.strictSame(drivenOf(rig), [[2, 1, 6 * 22_000], [2, 48, 1000], [2, 49, 2000], [2, 50, 3000]]);
 });
 
 t.test('a sweep drives its line at every step, whether it counts as a pulse or not', async (t) => {

@@ -4,8 +4,8 @@ import t, { type Test } from 'tap';
 import {
   bitmapOf, checkStaircase, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope, type SweepRequest,
 } from '../driver/index.js';
-import { voltageStepCount, voltageStepOf } from '../firmware-protocol/voltage-step.js';
 import { MacroError } from '../proto/error.js';
+import { voltageStepCount, voltageStepOf } from '../proto/voltage-step.js';
 import { CellWindows } from '../server/array/cell-windows.js';
 import { MeteredArray } from '../server/array/metered-array.js';
 import { WearMeter } from '../server/array/wear-meter.js';

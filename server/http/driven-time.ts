@@ -1,7 +1,7 @@
 import type { Static } from 'typebox';
 import type { WearCounts } from '../../driver/index.js';
 import { bitLineCount } from '../../firmware-protocol/limits.js';
-import { voltageStepCount, voltageStepMillivolts } from '../../firmware-protocol/voltage-step.js';
+import { voltageStepCount, voltageStepMillivolts } from '../../proto/voltage-step.js';
 import type { drivenAtSchema } from './schemas.js';
 
 export const millisecondsOf = (nanoseconds: number) => nanoseconds / 1e6;

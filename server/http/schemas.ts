@@ -77,7 +77,9 @@ export const operationAnswer = strict({
   summary: Type.Optional(Type.Unknown()),
 });
 
-export const wearQuery = strict({ cells: Type.Optional(Type.Boolean({ description: 'true: one count a cell, and one time a bit line and voltage, as well' })) });
+export const wearQuery = strict({
+  cells: Type.Optional(Type.Boolean({ description: 'true: one count a cell, and one time a bit line and voltage, as well' })),
+});
 
 export const drivenAtSchema = strict({
   fromMillivolts: Type.Integer(),

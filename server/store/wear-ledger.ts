@@ -1,7 +1,7 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import type { PulseKind, WearCounts } from '../../driver/index.js';
 import { bitLineCount, cellCount } from '../../firmware-protocol/limits.js';
-import { voltageStepCount } from '../../firmware-protocol/voltage-step.js';
+import { voltageStepCount } from '../../proto/voltage-step.js';
 import { type Database, transaction } from './database.js';
 
 /** Whose doing pulses are. */

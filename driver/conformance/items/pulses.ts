@@ -1,7 +1,7 @@
 import { bitLineCount, cellCount, sourceLineCount } from '../../../firmware-protocol/limits.js';
-import { voltageStepCount, voltageStepMillivolts, voltageStepOf } from '../../../firmware-protocol/voltage-step.js';
 import { decodeSweepPoints } from '../../../proto/cell-sweep.js';
 import { cellOutcomes, type MethodName, type MethodRequests, type PulseKind, pulseKinds, type Region } from '../../../proto/message.js';
+import { voltageStepCount, voltageStepMillivolts, voltageStepOf } from '../../../proto/voltage-step.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, describeFinal, expectFailure, expectResult } from '../conversation.js';
 import { expect, expectEqual, NotRun } from '../deviation.js';
