@@ -1,8 +1,8 @@
 import type { Static } from 'typebox';
 import type { PulseKind, WearCounts } from '../../driver/index.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
-import { drivenByVoltage, drivenMilliseconds, millisecondsOf } from './driven-time.js';
 import type { WearShare } from '../store/wear-ledger.js';
+import { drivenByVoltage, drivenMilliseconds, millisecondsOf } from './driven-time.js';
 import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
 import { deviceIdParameter, problems, wearQuery, wearSchema } from './schemas.js';
