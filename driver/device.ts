@@ -336,13 +336,13 @@ export class Device {
     return { points, ranges: ranges.map(plainRange), formingPulses, setPulses, resetPulses, finalCode, arrayState, operationNanoseconds, energyFemtojoules };
   }
 
-  /** Every pulse that each cell has ever had, and how long each bit line was driven, as the board counts them. */
+  /** Every pulse that each cell has ever had, and how long each bit line was driven at which voltage, as the board counts them. */
   async readWear(): Promise<WearCounts> {
-    const { sha256, sizeBytes } = await this.request('readWear', {}, { timeoutMilliseconds: quickMilliseconds });
-    const bytes = await this.fetchBulk(sha256, sizeBytes);
+    const answer = await this.request('readWear', {}, { timeoutMilliseconds: quickMilliseconds });
+    const bytes = await this.fetchBulk(answer.sha256, answer.sizeBytes);
     const geometry = this.connection.identity?.geometry;
     if (geometry === undefined) throw new MacroError('DEVICE_LOST', `${this.options.name} has not said how large its array is`);
-    return decodeWear(bytes, geometry);
+    return decodeWear(bytes, answer, geometry);
   }
 
   /**

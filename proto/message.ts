@@ -149,7 +149,7 @@ export interface ProgramCellsResult {
   outcomesSha256: Uint8Array; sizeBytes: number; resetPulses: number; setPulses: number; insideCells: number; stubbornCells: number;
   arrayState: Uint8Array; operationNanoseconds: number; energyFemtojoules: number;
 }
-export interface ReadWearResult { sha256: Uint8Array; sizeBytes: number; pulses: number }
+export interface ReadWearResult { sha256: Uint8Array; sizeBytes: number; pulses: number; voltageStepMillivolts: number; voltageSteps: number }
 /** `resolutionPicoamperes`: the current that one step of the converter stands for. */
 export interface CurrentRange { fullScaleNanoamperes: number; resolutionPicoamperes: number }
 export interface SweepCellResult {

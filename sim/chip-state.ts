@@ -1,7 +1,9 @@
 import { bitLineCount, cellCount, sourceLineCount } from '../firmware-protocol/limits.js';
-import { applyCells, bytesOf, encodeCells, type Values } from './chip-changes.js';
+import type { Pulse } from '../proto/message.js';
+import { voltageStepCount, voltageStepOf } from '../proto/voltage-step.js';
+import { applyPlaces, bytesOf, encodePlaces, type Values } from './chip-changes.js';
 
-const serialMagic = 0x50434833; // "PCH3"
+const serialMagic = 0x50434834; // "PCH4"
 const headerBytes = 28;
 
 /** The seed of a chip that was made bytes; undefined where the bytes are no chip. */
@@ -23,6 +25,8 @@ export class ChipState {
   readonly changedAtNanoseconds = new Float64Array(cellCount).fill(Number.NEGATIVE_INFINITY);
   /** How long each bit line was driven for reads. */
   readonly drivenNanoseconds = new Float64Array(bitLineCount);
+  /** How long each bit line was driven for pulses, bit line × steps of voltage + step. */
+  readonly pulsedNanoseconds = new Float64Array(bitLineCount * voltageStepCount);
   /** Rises before each operation that changes the array. */
   arrayEpoch = 0;
   /** Counts array reads, so that no two share their noise. */
@@ -39,9 +43,18 @@ export class ChipState {
   protected readonly wordLinePulsesAtChange = new Uint32Array(cellCount);
   /** Cells that something was done to since `takeChanges`, and what the header was then. */
   protected readonly changed = new Set<number>();
+  /** Places in `pulsedNanoseconds` that have changed since then. */
+  private readonly changedPulsed = new Set<number>();
   private headerTaken: Uint8Array | undefined;
 
   constructor(readonly seed: number) {}
+
+  /** The bit line of a cell was under the voltage of a pulse, whether it counts as one or not. */
+  drivePulse(cell: number, { amplitudeMillivolts, widthNanoseconds }: Pulse): void {
+    const place = Math.floor(cell / sourceLineCount) * voltageStepCount + voltageStepOf(amplitudeMillivolts);
+    this.pulsedNanoseconds[place] += widthNanoseconds;
+    this.changedPulsed.add(place);
+  }
 
   private get perCell(): readonly Values[] {
     return [
@@ -52,6 +65,10 @@ export class ChipState {
 
   private get perLine(): readonly Values[] {
     return [this.drivenNanoseconds, this.wordLinePulses];
+  }
+
+  private get arrays(): readonly Values[] {
+    return [...this.perLine, this.pulsedNanoseconds, ...this.perCell];
   }
 
   private get header(): Uint8Array {
@@ -85,12 +102,12 @@ export class ChipState {
 
   /** The chip as bytes: a header, then what is known of the lines and of the cells. */
   serialise(): Uint8Array {
-    return joined([this.header, ...this.perLine.map(bytesOf), ...this.perCell.map(bytesOf)]);
+    return joined([this.header, ...this.arrays.map(bytesOf)]);
   }
 
   /** Takes over what `serialise` has made. @returns whether it was that of a chip */
   protected restoreAll(bytes: Uint8Array): boolean {
-    const arrays = [...this.perLine, ...this.perCell];
+    const { arrays } = this;
     if (bytes.length !== arrays.reduce((sum, { byteLength }) => sum + byteLength, headerBytes)) return false;
     this.restore(bytes, arrays);
     this.findMoved();
@@ -99,17 +116,22 @@ export class ChipState {
 
   /** What was done to the chip since this was called before, as bytes that `replay` takes; undefined: nothing. */
   takeChanges(): Uint8Array | undefined {
-    const { header, headerTaken } = this;
-    if (this.changed.size === 0 && headerTaken?.every((byte, index) => byte === header[index])) return undefined;
-    const changes = joined([header, ...this.perLine.map(bytesOf), encodeCells(this.perCell, this.changed)]);
-    this.changed.clear();
+    const { header, headerTaken, changed, changedPulsed } = this;
+    if (changed.size + changedPulsed.size === 0 && headerTaken?.every((byte, index) => byte === header[index])) return undefined;
+    const pulsed = encodePlaces([this.pulsedNanoseconds], changedPulsed);
+    const changes = joined([header, ...this.perLine.map(bytesOf), pulsed, encodePlaces(this.perCell, changed)]);
+    changed.clear();
+    changedPulsed.clear();
     this.headerTaken = header;
     return changes;
   }
 
   /** Does again what `takeChanges` has told, in the order in which it told it. */
   replay(changes: readonly Uint8Array[]): void {
-    for (const bytes of changes) applyCells(this.perCell, bytes.subarray(this.restore(bytes, this.perLine)));
+    for (const bytes of changes) {
+      const cells = applyPlaces([this.pulsedNanoseconds], bytes.subarray(this.restore(bytes, this.perLine)));
+      applyPlaces(this.perCell, cells);
+    }
     this.findMoved();
   }
 }

@@ -322,10 +322,12 @@ export class Macro {
 
   /**
    * Books what a pulse takes: its width, and one settling time of the word line, half of it before and half after (the line is never switched while
-   * the gates are open), and the charge through the cell, which the compliance limits.
+   * the gates are open), the time of its bit line under its voltage, and the charge through the cell, which the compliance limits.
    */
-  accountPulse(pulse: Pulse, microsiemens: number): void {
+  accountPulse(cell: number, pulse: Pulse): void {
     const { amplitudeMillivolts, widthNanoseconds } = pulse;
+    const microsiemens = this.chip.microsiemens(cell);
+    this.chip.drivePulse(cell, pulse);
     this.operationNanoseconds += widthNanoseconds + this.chip.profile.settlingNanoseconds;
     // mV · µA · ns are 10^-18 J.
     this.energyFemtojoules += Math.round((amplitudeMillivolts * this.conduction.microamperes(microsiemens, pulse) * widthNanoseconds) / 1000);
@@ -380,7 +382,6 @@ export class Macro {
     const current = this.currentMeter.read(cell, this.effective.code(cell), pulse);
     this.conversions += current.range + 1;
     this.energyFemtojoules += (current.range + 1) * this.chip.profile.conversionEnergyFemtojoules;
-    this.chip.drivenNanoseconds[Math.floor(cell / sourceLineCount)] += pulse.widthNanoseconds;
     return current;
   }
 

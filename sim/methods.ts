@@ -5,7 +5,8 @@ import type { MethodName, MethodRequests, Region, Request, Scale, SnapshotTile }
 import { NetworkRun } from './network-run.js';
 import { programCells } from './program-cells.js';
 import { programProblem } from './program-check.js';
-import { formCells, readWear, resetCells, setCells } from './pulse-methods.js';
+import { formCells, resetCells, setCells } from './pulse-methods.js';
+import { readWear } from './read-wear.js';
 import { sweepCell } from './sweep-cell.js';
 import { type Bench, hex, missingObject, outOfRange, Refusal, type Task } from './task.js';
 

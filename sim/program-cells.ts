@@ -82,7 +82,7 @@ class ProgramRun {
 
   private strike(kind: Switching, cell: number, driven: Pulse): void {
     const { chip, macro } = this.bench;
-    macro.accountPulse(driven, chip.microsiemens(cell));
+    macro.accountPulse(cell, driven);
     chip[kind](cell, driven);
     if (kind === 'set') this.setPulses += 1;
     else this.resetPulses += 1;

@@ -37,7 +37,7 @@ export function sourceLinesOf(passes: (cell: number) => boolean): number[] {
 
 /** One pulse on every selected cell, bit line by bit line, a few lines a step. What was done is saved when the request ends, however it ends. */
 function* pulseEach(bench: Bench, cells: Uint8Array, pulse: Pulse, strike: (cell: number, driven: Pulse) => void) {
-  const { chip, macro } = bench;
+  const { macro } = bench;
   let pulses = 0;
   macro.beginPulses();
   for (let line = 0; line < bitLineCount; line += linesPerStep) {
@@ -48,7 +48,7 @@ function* pulseEach(bench: Bench, cells: Uint8Array, pulse: Pulse, strike: (cell
       yield {
         pulse,
         give: (driven: Pulse) => {
-          macro.accountPulse(driven, chip.microsiemens(cell));
+          macro.accountPulse(cell, driven);
           strike(cell, driven);
           pulses += 1;
         },
@@ -135,7 +135,7 @@ class FormingRun {
 
   private strike(cell: number, driven: Pulse): void {
     const { chip, macro } = this.bench;
-    macro.accountPulse(driven, chip.microsiemens(cell));
+    macro.accountPulse(cell, driven);
     chip.form(cell, driven);
     this.pulses += 1;
   }
@@ -188,24 +188,4 @@ export function* formCells(bench: Bench, request: FormRequest): Task<'formCells'
     outcomesSha256, sizeBytes: run.outcomes.length, pulses, formedCells, overFormedCells, lastMillivolts: last, arrayState: bench.arrayState(),
     operationNanoseconds: macro.operationNanoseconds - before, energyFemtojoules: macro.energyFemtojoules,
   };
-}
-
-/** The board's own count of every pulse, and of how long its bit lines were driven. */
-export function* readWear({ chip, macro, bulk }: Bench): Task<'readWear'> {
-  macro.settleDrives();
-  const countBytes = 2 * cellCount;
-  const bytes = new Uint8Array(3 * countBytes + 4 * bitLineCount);
-  const view = new DataView(bytes.buffer);
-  for (let cell = 0; cell < cellCount; cell += 1) {
-    const { formingCounts, setCounts, pulseCounts } = chip;
-    view.setUint16(2 * cell, formingCounts[cell], true);
-    view.setUint16(countBytes + 2 * cell, setCounts[cell], true);
-    view.setUint16(2 * countBytes + 2 * cell, pulseCounts[cell] - formingCounts[cell] - setCounts[cell], true);
-  }
-  chip.drivenNanoseconds.forEach((nanoseconds, line) => {
-    view.setUint32(3 * countBytes + 4 * line, Math.min(2 ** 32 - 1, Math.round(nanoseconds / 1e6)), true);
-  });
-  const sha256 = bulk.put(bytes);
-  if (sha256 === undefined) return new Refusal('BULK_TOO_LARGE', `${bytes.length} bytes of counts are larger than the store`);
-  return { sha256, sizeBytes: bytes.length, pulses: chip.pulses };
 }

@@ -99,10 +99,10 @@ class SweepRun {
   }
 
   private bias(kind: PulseKind, driven: Pulse, isCounted: boolean): void {
-    const { chip, macro } = this.bench;
+    const { macro } = this.bench;
     // Steps that can move nothing leave the array as it was, its epoch as well.
     if (isCounted && this.givenPulses === 0) macro.beginPulses();
-    macro.accountPulse(driven, chip.microsiemens(this.cell));
+    macro.accountPulse(this.cell, driven);
     if (isCounted) this.strike(kind, driven);
   }
 

@@ -43,6 +43,17 @@ t.test('a dry run answers with the plan; a job with its rows, its objects, and i
   t.match(wear.users, [{ user: 'ada', pulses: { forming: b.board.chip.pulses } }]);
   t.equal(wear.worstCells.length, 10);
   t.equal(wear.drivenMilliseconds.length, 512);
+  const [reads, ...pulses] = wear.drivenByVoltage;
+  t.match(reads, { fromMillivolts: 100, toMillivolts: 200, longest: { drivenMilliseconds: Math.max(...reads.bitLines) } });
+  t.ok(pulses.every(({ fromMillivolts }: { fromMillivolts: number }) => fromMillivolts >= 2400), 'forming begins far above a read');
+  const steps = wear.drivenByVoltage.map(({ drivenMilliseconds }: { drivenMilliseconds: number }) => drivenMilliseconds);
+  const sum = (times: number[]) => Math.round(1e6 * times.reduce((total, time) => total + time, 0));
+  t.equal(sum(steps), sum(wear.drivenMilliseconds), 'both ways to add it up are the same');
+  t.equal(sum(steps), sum(wear.jobs.map((job: { drivenMilliseconds: number }) => job.drivenMilliseconds)) + sum([wear.unattributed.drivenMilliseconds]));
+  t.notOk('bitLines' in (await call(b, '/v1/devices/macro-0/wear')).body.drivenByVoltage[0], 'bit line by bit line only where it is asked for');
+  const console = bufferConsole({});
+  t.equal(await main(['wear', '--server', b.service.url], console), 0);
+  t.match(console.stdout(), /bit lines driven at, mV +ms in all +ms of the longest +bit line\n.*\n100 to below 200 .*\n2\d00 to below \d\d00 /);
   t.equal(Buffer.from(wear.cells.forming, 'base64').length, 512 * 512 * 2);
   const late = await call(b, '/v1/formings', post({ region, targetYield: 1 }));
   t.equal(late.status, 202);

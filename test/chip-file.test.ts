@@ -30,6 +30,7 @@ function strike(chip: Chip, first: number, count: number): void {
   for (const cell of cells.slice(first, first + count)) {
     chip.operationNanoseconds += 3000;
     chip.drivenNanoseconds[cell >> 9] += 1000;
+    chip.drivePulse(cell, pulse);
     chip.reset(cell, pulse);
   }
 }
@@ -99,6 +100,24 @@ t.test('changes do not pile up without bound, and nothing is written where nothi
   t.ok(Math.max(...sizes) > 20_000 && Math.max(...sizes) < 40_000, `${sizes}`);
   t.ok(sizes.includes(0), 'the chip was written whole again');
   t.ok(isEqual(readChipFile(path, profile, 1), chip));
+});
+
+t.test('time under voltage is in the file though nothing was pulsed by it, and costs an entry a bit line and voltage', async (t) => {
+  const path = throwAwayPath(t);
+  const chip = Chip.formed(profile, 1);
+  const file = new ChipFile(path, chip);
+  const grown = (...amplitudes: number[]) => {
+    const { size } = statSync(path);
+    for (const amplitudeMillivolts of amplitudes) chip.drivePulse(cells[0], { ...pulse, amplitudeMillivolts });
+    file.note(chip);
+    return statSync(path).size - size;
+  };
+  const once = grown(200);
+  t.equal(grown(200, 210, 290) - once, 0, 'one step of voltage');
+  t.equal(grown(200, 300, 6000) - once, 2 * (4 + 8), 'three of them: a number and a time each');
+  const again = readChipFile(path, profile, 1);
+  t.ok(isEqual(again, chip));
+  t.strictSame([2, 3, 50].map((step) => again?.pulsedNanoseconds[step]), [5000, 1000, 1000]);
 });
 
 t.test('a block that did not fit on the disk is made good as soon as there is room', async (t) => {

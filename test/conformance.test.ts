@@ -177,6 +177,20 @@ t.test('a device that cuts where it should round fails at rounding', async (t) =
   t.match(failed(report)[0]?.expected, /round\(5 · 1 \/ 2\^1\) = 3/);
 });
 
+t.test('a device that counts the time of a pulse at another voltage, or a part of it, fails at the RESET that shows it', async (t) => {
+  const allowedPulses = parseRegion('bl 4-5, sl 0-2', 'allow-pulses');
+  for (const [wrong, came] of [
+    [{ amplitudeMillivolts: 100 }, '300 ns after 0 ns at bit line 4, step 1'], [{ widthNanoseconds: 50 }, '150 ns after 0 ns at bit line 4, step 10'],
+  ] as const) {
+    const chip = Chip.formed(profileNamed('ideal'), 1);
+    const drive = chip.drivePulse.bind(chip);
+    chip.drivePulse = (cell, pulse) => drive(cell, { ...pulse, ...wrong });
+    const report = await hold({ only: ['wear'], allowedPulses }, undefined, 'ideal', { chip });
+    t.strictSame(namesOf(report), ['wear-reset']);
+    t.equal(failed(report)[0]?.came, came);
+  }
+});
+
 t.test('a device that is not there is unreachable', async (t) => {
   await t.rejects(hold({ connect: () => Promise.reject(new Error('ECONNREFUSED')) }), { code: 'DEVICE_UNREACHABLE' });
   await t.rejects(hold({}, (channel) => new FilteredChannel(channel, () => undefined, () => undefined)), { code: 'DEVICE_UNREACHABLE' });

@@ -276,7 +276,7 @@ t.test('no sweep puts a cell under more than the envelope lets through, and what
     const limits = envelopeOf(chip.profile);
     const biases: Pulse[] = [];
     const account = macro.accountPulse.bind(macro);
-    Object.assign(macro, { accountPulse: (pulse: Pulse, microsiemens: number) => { biases.push(pulse); account(pulse, microsiemens); } });
+    Object.assign(macro, { accountPulse: (cell: number, pulse: Pulse) => { biases.push(pulse); account(cell, pulse); } });
     await fc.assert(fc.property(anySweep, ({ cell, branches, ...rest }) => {
       biases.length = 0;
       const before = { pulses: chip.pulseCounts[cell] ?? 0, code: chip.codes[cell] };

@@ -470,6 +470,7 @@ t.test('ESTOP closes the gates within a pulse: it counts, and does what its shor
     t.ok(driven > 0 && driven < 1_000_000, text);
     const whole = (given - 1) * (1_002_000 + 22_000);
     t.equal(rig.chip.operationNanoseconds, whole + driven + 2000, 'operation time knows the width that was driven');
+    t.equal(rig.chip.pulsedNanoseconds[31], (given - 1) * 1_000_000 + driven, 'and so does the time of the line at 3.1 V');
     await ended(rig);
   }
 });

@@ -6,7 +6,7 @@ import { Chance } from '../sim/chance.js';
 import { cellState } from '../sim/chip.js';
 import { FormingLaw } from '../sim/forming.js';
 import { Refusal } from '../sim/task.js';
-import { done, put, rigOf, run } from './rig/board-task.js';
+import { done, put, type Rig, rigOf, run } from './rig/board-task.js';
 
 const cells = 512 * 512;
 const outcomeOf = (name: (typeof cellOutcomes)[number]) => cellOutcomes.indexOf(name);
@@ -142,9 +142,49 @@ t.test('wear: the counts are those of the chip, by kind, and reads drive lines',
   const counts = new Uint16Array(bytes.slice(0, 6 * cells).buffer);
   const sum = (from: number) => counts.subarray(from, from + cells).reduce((total, value) => total + value, 0);
   t.strictSame([sum(0), sum(cells), sum(2 * cells)], [0, 100, 300]);
-  const driven = new Uint32Array(bytes.slice(6 * cells).buffer);
-  t.equal(driven[3], Math.round((512 * (2000 + Math.ceil(100 / 8) * 20_000)) / 1e6));
-  t.equal(driven[4], 0);
+});
+
+/** What ReadWear tells of the time of bit lines, where it is not 0, as [bit line, step of 100 mV, ns]. */
+function drivenOf(rig: Rig): number[][] {
+  const { sha256: digest, voltageStepMillivolts, voltageSteps } = done(run(rig, 'readWear', {}));
+  t.strictSame([voltageStepMillivolts, voltageSteps], [100, 51]);
+  const times = new BigUint64Array((rig.bulk.get(digest) ?? new Uint8Array()).slice(6 * cells).buffer);
+  t.equal(times.length, 512 * 51);
+  return [...times.entries()].filter(([, time]) => time > 0n).map(([place, time]) => [Math.floor(place / 51), place % 51, Number(time)]);
+}
+
+t.test('bit lines are driven for reads at the read voltage, for pulses at their amplitude: to the nanosecond', async (t) => {
+  const rig = rigOf('formed', { stuckOnFraction: 0, readVoltageMillivolts: 150 });
+  const { macro } = rig;
+  const cellsSha256 = put(rig, bitmapOf([3 * 512 + 7, 3 * 512 + 8, 9 * 512]));
+  t.strictSame(drivenOf(rig), []);
+  macro.readCells({ firstBitLine: 3, bitLines: 1, firstSourceLine: 0, sourceLines: 512 }, 100);
+  const read = [3, 1, 512 * (2000 + Math.ceil(100 / 8) * 20_000)];
+  t.strictSame(drivenOf(rig), [read], 'every cell of the line is read');
+  const multiply = { firstBitLine: 5, bitLineCount: 2, sourceLines: [0, 1], range: 0, inferenceNumber: 1, timestep: 0, tile: 0 };
+  done(run(rig, 'multiply', { ...multiply, drives: [{ position: 0, plane: 0, lines: Uint8Array.of(0b10) }] }));
+  const multiplied = [6, 1, 22_000];
+  t.strictSame(drivenOf(rig), [read, multiplied], 'a grounded line is not driven');
+  done(run(rig, 'resetCells', { cellsSha256, amplitudeMillivolts: 1999, widthNanoseconds: 700 }));
+  t.strictSame(drivenOf(rig), [read, [3, 19, 1400], multiplied, [9, 19, 700]], 'two cells share a line');
+  done(run(rig, 'setCells', { cellsSha256, pulse: first(2000) }));
+  t.strictSame(drivenOf(rig), [read, [3, 19, 1400], [3, 20, 2000], multiplied, [9, 19, 700], [9, 20, 1000]]);
+});
+
+t.test('the line of a forming is driven at every amplitude it took, and what is above 5 V is in one step', async (t) => {
+  const rig = rigOf('pristine', { breakdownMeanMillivolts: 5060, breakdownSdMillivolts: 0, formingAmplitudeMaximumMillivolts: 6000 });
+  const staircase = { first: first(4850), stepMillivolts: 50, lastMillivolts: 6000 };
+  done(run(rig, 'formCells', { ...formRequest(put(rig, bitmapOf([2 * 512])), 1), staircase }));
+  // 4850, 4900, 4950, 5000, 5050 and 5100 mV, and a read behind each.
+  t.strictSame(drivenOf(rig), [[2, 1, 6 * 22_000], [2, 48, 1000], [2, 49, 2000], [2, 50, 3000]]);
+});
+
+t.test('a sweep drives its line at every step, whether it counts as a pulse or not', async (t) => {
+  const rig = rigOf('formed', { stuckOnFraction: 0 });
+  const branch = { lastMillivolts: 600, complianceMicroamperes: 50, countedFromMillivolts: 500 };
+  done(run(rig, 'sweepCell', { bitLine: 8, sourceLine: 1, reset: branch, stepMillivolts: 200, dwellNanoseconds: 50_000, cycles: 2 }));
+  const read = 22_000;
+  t.strictSame(drivenOf(rig), [[8, 1, read], [8, 2, 200_000], [8, 4, 200_000], [8, 6, 100_000]]);
 });
 
 t.test('what the cells of a pulse may draw together is a limit of its own', async (t) => {
@@ -160,7 +200,8 @@ t.test('what the cells of a pulse may draw together is a limit of its own', asyn
   t.equal(rig.chip.pulses, 0);
   done(run(rig, 'setCells', { cellsSha256, pulse: { ...first(1500), complianceMicroamperes: 40 } }));
   rig.macro.energyFemtojoules = 0;
-  rig.macro.accountPulse({ ...first(2000), complianceMicroamperes: 0 }, 1000);
+  rig.chip.codes[0] = microsiemens(250);
+  rig.macro.accountPulse(0, { ...first(2000), complianceMicroamperes: 0 });
   t.equal(rig.macro.energyFemtojoules, 2 * 40 * 1000, 'what no compliance limits the driver of the line does: V · µA · ns');
 });
 

@@ -5,6 +5,7 @@ import {
   bitmapOf, checkStaircase, type Device, hostEnvelope, openDevice, parseAddress, type Pulse, type PulseKind, strictestEnvelope, type SweepRequest,
 } from '../driver/index.js';
 import { MacroError } from '../proto/error.js';
+import { voltageStepCount, voltageStepOf } from '../proto/voltage-step.js';
 import { CellWindows } from '../server/array/cell-windows.js';
 import { MeteredArray } from '../server/array/metered-array.js';
 import { WearMeter } from '../server/array/wear-meter.js';
@@ -20,7 +21,9 @@ import { countingPrng, TcpBoard } from './tcp-board.js';
 
 const region = { firstBitLine: 3, bitLines: 2, firstSourceLine: 10, sourceLines: 2 };
 const cells = bitmapOf(region);
-const noWear = () => new Uint16Array(512 * 512);
+const noPulses = () => new Uint16Array(512 * 512);
+const noWear = () =>
+  ({ forming: noPulses(), set: noPulses(), reset: noPulses(), drivenNanoseconds: new Float64Array(512 * voltageStepCount) });
 
 async function deviceOn(t: Test, chip: Chip): Promise<Device> {
   const board = await TcpBoard.with(chip);
@@ -55,13 +58,17 @@ t.test('the ledger is what the board has counted, by owner, and survives the ser
   t.strictSame(shares.find(({ owner }) => owner === null)?.pulses, { forming: 0, set: 0, reset: 4 }, 'the pulses that no job gave are nobody\'s');
   t.strictSame(shares.flatMap(({ owner }) => owner?.user ?? []), ['ada', 'ada']);
   t.equal(shares.reduce((sum, { pulses: { set, reset } }) => sum + set + reset, 0), chip.pulses);
-  t.ok(counts.drivenMilliseconds[3] >= 0 && counts.drivenMilliseconds.length === 512);
+  const at = (bitLine: number, millivolts: number) => counts.drivenNanoseconds[bitLine * voltageStepCount + voltageStepOf(millivolts)];
+  t.equal(at(3, 100), chip.drivenNanoseconds[3], 'reads are booked at the read voltage');
+  t.ok(at(3, 2000) >= 2000 && at(4, 2000) >= 2000 && at(5, 2000) === 0, 'pulses at their own');
+  const total = counts.drivenNanoseconds.reduce((sum, time) => sum + time, 0);
+  t.equal(shares.reduce((sum, { drivenNanoseconds }) => sum + drivenNanoseconds, 0), total, 'and all of it is somebody\'s');
 });
 
 t.test('pulses that a job gave before its service died are booked as that job\'s', async (t) => {
   const database = throwAwayDatabase(t);
   const ledger = new WearLedger(database);
-  const counts = { forming: noWear(), set: noWear(), reset: noWear(), drivenMilliseconds: new Uint32Array(512) };
+  const counts = noWear();
   ledger.begin('chip', { jobId: 'killed', user: 'ada' });
   counts.reset[7] = 3;
   const next = new WearLedger(database);
@@ -73,7 +80,7 @@ t.test('pulses that a job gave before its service died are booked as that job\'s
 
 t.test('a board that has lost its memory does not make a cell younger', async (t) => {
   const ledger = new WearLedger(throwAwayDatabase(t));
-  const counts = { forming: noWear(), set: noWear(), reset: noWear(), drivenMilliseconds: new Uint32Array(512) };
+  const counts = noWear();
   counts.reset[7] = 90;
   ledger.update('chip', counts, true);
   counts.reset[7] = 2;
@@ -81,6 +88,26 @@ t.test('a board that has lost its memory does not make a cell younger', async (t
   t.equal(ledger.counts('chip').reset[7], 92);
   ledger.update('chip', counts, true);
   t.equal(ledger.counts('chip').reset[7], 92);
+});
+
+t.test('time under voltage adds up line by line and voltage by voltage, over the lives of service and board, past 32 bits', async (t) => {
+  const home = throwAwayHome(t);
+  const booked = (at: number[], nanoseconds: number[]) => {
+    const database = openDatabase(home);
+    const ledger = new WearLedger(database);
+    const counts = noWear();
+    at.forEach((place, index) => { counts.drivenNanoseconds[place] = nanoseconds[index]; });
+    ledger.update('chip', counts, true);
+    const { drivenNanoseconds } = ledger.counts('chip');
+    const [share] = ledger.shares('chip');
+    database.close();
+    return { times: at.map((place) => drivenNanoseconds[place]), all: drivenNanoseconds.reduce((sum, time) => sum + time, 0), share };
+  };
+  const [read, pulsed, last] = [3 * voltageStepCount + 1, 3 * voltageStepCount + 20, 511 * voltageStepCount + 50];
+  const places = [read, pulsed, last];
+  t.match(booked(places, [9e12, 1000, 7]), { times: [9e12, 1000, 7], all: 9e12 + 1007, share: { drivenNanoseconds: 9e12 + 1007 } });
+  t.match(booked(places, [9e12 + 5, 1000, 8]), { times: [9e12 + 5, 1000, 8], share: { drivenNanoseconds: 9e12 + 1013 } });
+  t.match(booked(places, [2, 1000, 8]), { times: [9e12 + 7, 1000, 8], share: { drivenNanoseconds: 9e12 + 1015 } }, 'a board that forgot began anew');
 });
 
 t.test('the stricter of host and board holds, limit by limit', async (t) => {

@@ -153,7 +153,7 @@ function addArray(program: Command, console: Console, done: Run): void {
     .option('--reads <count>', 'of a noise sweep (default: 32)')
     .option('--out <file>', 'keep the curve, .csv')
     .action(async (given: CharacteriseArguments) => done(await characterise(given, console)));
-  withService(program.command('wear').description('every pulse that the cells of a chip have had'))
+  withService(program.command('wear').description('every pulse that the cells of a chip have had, and the time of its bit lines under voltage'))
     .option('--device <id>', 'device of the service, where it has several')
     .option('--json', 'one JSON object', false)
     .action(async (given: WearArguments) => done(await wear(given, console)));

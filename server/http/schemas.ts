@@ -77,7 +77,17 @@ export const operationAnswer = strict({
   summary: Type.Optional(Type.Unknown()),
 });
 
-export const wearQuery = strict({ cells: Type.Optional(Type.Boolean({ description: 'true: one count a cell as well' })) });
+export const wearQuery = strict({
+  cells: Type.Optional(Type.Boolean({ description: 'true: one count a cell, and one time a bit line and voltage, as well' })),
+});
+
+export const drivenAtSchema = strict({
+  fromMillivolts: Type.Integer(),
+  toMillivolts: nullable(Type.Integer(), 'not included; null: everything above'),
+  drivenMilliseconds: Type.Number({ description: 'all bit lines together' }),
+  longest: strict({ bitLine: Type.Integer(), drivenMilliseconds: Type.Number() }),
+  bitLines: Type.Optional(Type.Array(Type.Number(), { description: 'milliseconds of each bit line' })),
+});
 
 export const wearSchema = strict({
   chipId: Type.String(),
@@ -86,10 +96,11 @@ export const wearSchema = strict({
   worstCells: Type.Array(strict({
     bitLine: Type.Integer(), sourceLine: Type.Integer(), forming: Type.Integer(), set: Type.Integer(), reset: Type.Integer(),
   })),
-  drivenMilliseconds: Type.Array(Type.Integer(), { description: 'how long each bit line was driven' }),
-  jobs: Type.Array(strict({ job: Type.String(), user: nullable(Type.String()), pulses: pulsesSchema, drivenMilliseconds: Type.Integer() })),
+  drivenMilliseconds: Type.Array(Type.Number(), { description: 'how long each bit line was driven, at whatever voltage' }),
+  drivenByVoltage: Type.Array(drivenAtSchema, { description: 'only voltages at which some bit line was driven' }),
+  jobs: Type.Array(strict({ job: Type.String(), user: nullable(Type.String()), pulses: pulsesSchema, drivenMilliseconds: Type.Number() })),
   users: Type.Array(strict({ user: nullable(Type.String()), pulses: pulsesSchema })),
-  unattributed: strict({ pulses: pulsesSchema, drivenMilliseconds: Type.Integer() }),
+  unattributed: strict({ pulses: pulsesSchema, drivenMilliseconds: Type.Number() }),
   cells: Type.Optional(strict({ forming: Type.String(), set: Type.String(), reset: Type.String() })),
 });
 

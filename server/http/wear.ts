@@ -2,6 +2,7 @@ import type { Static } from 'typebox';
 import type { PulseKind, WearCounts } from '../../driver/index.js';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
 import type { WearShare } from '../store/wear-ledger.js';
+import { drivenByVoltage, drivenMilliseconds, millisecondsOf } from './driven-time.js';
 import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
 import { deviceIdParameter, problems, wearQuery, wearSchema } from './schemas.js';
@@ -9,7 +10,7 @@ import { deviceIdParameter, problems, wearQuery, wearSchema } from './schemas.js
 const kinds: readonly PulseKind[] = ['forming', 'set', 'reset'];
 const worstCells = 10;
 
-const base64 = ({ buffer, byteOffset, byteLength }: Uint16Array | Uint32Array) => Buffer.from(buffer, byteOffset, byteLength).toString('base64');
+const base64 = ({ buffer, byteOffset, byteLength }: Uint16Array) => Buffer.from(buffer, byteOffset, byteLength).toString('base64');
 
 /** How many cells have had how many pulses; cells that had none are not listed. */
 function histogramOf(counts: Uint16Array): { pulses: number; cells: number }[] {
@@ -48,23 +49,25 @@ export function wearView(chipId: string, counts: WearCounts, shares: readonly We
     pulses: { forming: total(counts.forming), set: total(counts.set), reset: total(counts.reset) },
     histogram: { forming: histogramOf(counts.forming), set: histogramOf(counts.set), reset: histogramOf(counts.reset) },
     worstCells: worstOf(counts),
-    drivenMilliseconds: [...counts.drivenMilliseconds],
-    jobs: shares.flatMap(({ owner, pulses, drivenMilliseconds }) =>
-      (owner === null ? [] : [{ job: owner.jobId, user: owner.user, pulses, drivenMilliseconds }])),
+    drivenMilliseconds: drivenMilliseconds(counts),
+    drivenByVoltage: drivenByVoltage(counts, withCells),
+    jobs: shares.flatMap(({ owner, pulses, drivenNanoseconds }) =>
+      (owner === null ? [] : [{ job: owner.jobId, user: owner.user, pulses, drivenMilliseconds: millisecondsOf(drivenNanoseconds) }])),
     users: usersOf(shares),
     unattributed: {
-      pulses: nobodys?.pulses ?? { forming: 0, set: 0, reset: 0 }, drivenMilliseconds: nobodys?.drivenMilliseconds ?? 0,
+      pulses: nobodys?.pulses ?? { forming: 0, set: 0, reset: 0 }, drivenMilliseconds: millisecondsOf(nobodys?.drivenNanoseconds ?? 0),
     },
     ...(withCells && { cells: { forming: base64(counts.forming), set: base64(counts.set), reset: base64(counts.reset) } }),
   };
 }
 
-/** `GET /v1/devices/:id/wear`: every pulse that the cells of its chip have had. */
+/** `GET /v1/devices/:id/wear`: every pulse that the cells of its chip have had, and every voltage on its bit lines. */
 export function wearRoutes(app: App, { registry, arraySources, configuration }: ServiceParts): void {
   const schema = {
     tags: ['array'],
-    summary: 'Pulses that the cells of a chip have had, and whose they were',
-    description: 'With cells=true also one count a cell and kind: u16 little-endian, bit line by bit line, base64.',
+    summary: 'Pulses that the cells of a chip have had, how long its bit lines were driven at which voltage, and whose doing it was',
+    description: 'How long bit lines were driven is told by voltage: reads and multiplies at the read voltage, pulses at their amplitude. With cells=true '
+      + 'also of each bit line, and one count a cell and kind: u16 little-endian, bit line by bit line, base64.',
     params: deviceIdParameter,
     querystring: wearQuery,
     response: { 200: wearSchema, ...problems },

@@ -1,6 +1,7 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import type { PulseKind, WearCounts } from '../../driver/index.js';
 import { bitLineCount, cellCount } from '../../firmware-protocol/limits.js';
+import { voltageStepCount } from '../../proto/voltage-step.js';
 import { type Database, transaction } from './database.js';
 
 /** Whose doing pulses are. */
@@ -16,8 +17,8 @@ export type PulseTotals = Readonly<Record<PulseKind, number>>;
 export interface WearShare {
   readonly owner: PulseOwner | null;
   readonly pulses: PulseTotals;
-  /** Sum over the bit lines. */
-  readonly drivenMilliseconds: number;
+  /** Sum over the bit lines and voltages. */
+  readonly drivenNanoseconds: number;
 }
 
 const table = `
@@ -29,39 +30,41 @@ const table = `
     forming INTEGER NOT NULL,
     set_pulses INTEGER NOT NULL,
     reset_pulses INTEGER NOT NULL,
-    driven_milliseconds INTEGER NOT NULL,
+    driven_nanoseconds REAL NOT NULL,
     PRIMARY KEY (chip, job)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS wear_owner (chip TEXT PRIMARY KEY, job TEXT NOT NULL, user TEXT) STRICT, WITHOUT ROWID;
 `;
 
 const countMaximum = 0xffff;
-const drivenMaximum = 0xffff_ffff;
 /** Counts are mostly 0: the quickest level takes them to a hundredth. */
 const compression = { level: 1 };
 /** Of pulses that no job gave. */
 const nobody = '';
 
 const newCounts = (): WearCounts => ({
-  forming: new Uint16Array(cellCount), set: new Uint16Array(cellCount), reset: new Uint16Array(cellCount), drivenMilliseconds: new Uint32Array(bitLineCount),
+  forming: new Uint16Array(cellCount), set: new Uint16Array(cellCount), reset: new Uint16Array(cellCount),
+  drivenNanoseconds: new Float64Array(bitLineCount * voltageStepCount),
 });
 
-function encode({ forming, set, reset, drivenMilliseconds }: WearCounts): Uint8Array {
-  const parts = [forming, set, reset, drivenMilliseconds].map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength));
+function encode({ forming, set, reset, drivenNanoseconds }: WearCounts): Uint8Array {
+  const parts = [forming, set, reset, drivenNanoseconds].map(({ buffer, byteOffset, byteLength }) => Buffer.from(buffer, byteOffset, byteLength));
   return deflateSync(Buffer.concat(parts), compression);
 }
 
 function decode(blob: Uint8Array): WearCounts {
   const bytes = new Uint8Array(inflateSync(blob));
   const counts = (part: number) => new Uint16Array(bytes.slice(2 * cellCount * part, 2 * cellCount * (part + 1)).buffer);
-  return { forming: counts(0), set: counts(1), reset: counts(2), drivenMilliseconds: new Uint32Array(bytes.slice(6 * cellCount).buffer) };
+  return { forming: counts(0), set: counts(1), reset: counts(2), drivenNanoseconds: new Float64Array(bytes.slice(6 * cellCount).buffer) };
 }
+
+type Counts = Uint16Array | Float64Array;
 
 /**
  * Adds to `total` what a board has counted since it was `seen`. A count that fell is that of a board which has lost its memory: what it says now it has
  * counted since. @returns the sum of what was added
  */
-function addSince(total: Uint16Array | Uint32Array, seen: Uint16Array | Uint32Array, now: Uint16Array | Uint32Array, maximum: number): number {
+function addSince(total: Counts, seen: Counts, now: Counts, maximum: number): number {
   let added = 0;
   for (let index = 0; index < total.length; index += 1) {
     if (now[index] === seen[index]) continue;
@@ -78,12 +81,12 @@ interface ShareRow {
   readonly forming: number;
   readonly set_pulses: number;
   readonly reset_pulses: number;
-  readonly driven_milliseconds: number;
+  readonly driven_nanoseconds: number;
 }
 
 /**
- * Every pulse that each cell of each chip has ever had, and how long its bit lines were driven. It never falls, and it outlasts this process: what
- * `update` has returned is on disk. The board's own counts say what happened; the ledger adds whose doing it was.
+ * Every pulse that each cell of each chip has ever had, and how long its bit lines were driven at which voltage. It never falls, and it
+ * outlasts this process: what `update` has returned is on disk. The board's own counts say what happened; the ledger adds whose doing it was.
  */
 export class WearLedger {
   constructor(private readonly database: Database) {
@@ -112,7 +115,7 @@ export class WearLedger {
         set: addSince(counts.set, seen.set, now.set, countMaximum),
         reset: addSince(counts.reset, seen.reset, now.reset, countMaximum),
       };
-      const driven = addSince(counts.drivenMilliseconds, seen.drivenMilliseconds, now.drivenMilliseconds, drivenMaximum);
+      const driven = addSince(counts.drivenNanoseconds, seen.drivenNanoseconds, now.drivenNanoseconds, Number.MAX_VALUE);
       if (driven > 0 || added.forming + added.set + added.reset > 0) {
         this.save(chipId, counts, now);
         this.addShare(chipId, added, driven);
@@ -133,8 +136,8 @@ export class WearLedger {
     const rows = this.database
       .prepare('SELECT * FROM wear_share WHERE chip = ? ORDER BY forming + set_pulses + reset_pulses DESC, job')
       .all(chipId) as unknown as ShareRow[];
-    return rows.map(({ job, user, forming, set_pulses: set, reset_pulses: reset, driven_milliseconds: drivenMilliseconds }) => ({
-      owner: job === nobody ? null : { jobId: job, user }, pulses: { forming, set, reset }, drivenMilliseconds,
+    return rows.map(({ job, user, forming, set_pulses: set, reset_pulses: reset, driven_nanoseconds: drivenNanoseconds }) => ({
+      owner: job === nobody ? null : { jobId: job, user }, pulses: { forming, set, reset }, drivenNanoseconds,
     }));
   }
 
@@ -152,9 +155,9 @@ export class WearLedger {
     const { job, user } = owner ?? { job: nobody, user: null };
     this.database
       .prepare(
-        `INSERT INTO wear_share (chip, job, user, forming, set_pulses, reset_pulses, driven_milliseconds) VALUES (?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO wear_share (chip, job, user, forming, set_pulses, reset_pulses, driven_nanoseconds) VALUES (?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (chip, job) DO UPDATE SET forming = forming + excluded.forming, set_pulses = set_pulses + excluded.set_pulses,
-         reset_pulses = reset_pulses + excluded.reset_pulses, driven_milliseconds = driven_milliseconds + excluded.driven_milliseconds`,
+         reset_pulses = reset_pulses + excluded.reset_pulses, driven_nanoseconds = driven_nanoseconds + excluded.driven_nanoseconds`,
       )
       .run(chipId, job, user, forming, set, reset, driven);
   }

@@ -1,9 +1,11 @@
 import { bitLineCount, cellCount, sourceLineCount } from '../../../firmware-protocol/limits.js';
 import { decodeSweepPoints } from '../../../proto/cell-sweep.js';
 import { cellOutcomes, type MethodName, type MethodRequests, type PulseKind, pulseKinds, type Region } from '../../../proto/message.js';
+import { voltageStepCount, voltageStepMillivolts, voltageStepOf } from '../../../proto/voltage-step.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, describeFinal, expectFailure, expectResult } from '../conversation.js';
 import { expect, expectEqual, NotRun } from '../deviation.js';
+import type { ResetPulse } from '../../envelope.js';
 import { bitmapOf } from '../../region.js';
 import type { Item } from '../item.js';
 import { statusOf } from './safety.js';
@@ -14,6 +16,7 @@ const topCode = 65_535;
 const weak = { amplitudeMillivolts: 100, widthNanoseconds: 100, complianceMicroamperes: 1 };
 const strong = { ...weak, amplitudeMillivolts: 60_000 };
 const countBytes = 2;
+const timeBytes = 8;
 
 const staircaseOf = (first: typeof weak, lastMillivolts = first.amplitudeMillivolts) => ({ first, stepMillivolts: 10, lastMillivolts });
 const formRequest = (cellsSha256: Uint8Array, staircase = staircaseOf(weak)): MethodRequests['formCells'] =>
@@ -145,19 +148,46 @@ async function inside(bench: Bench): Promise<void> {
   expectEqual('cells inside:', cellsWith(outcomes, 'inside').length, result.insideCells);
 }
 
-async function countsOf(conversation: Conversation): Promise<Uint16Array> {
-  const { sha256, sizeBytes, pulses } = expectResult(await conversation.request('readWear', {}, { patience: 60_000 }), 'readWear');
-  expectEqual('bytes of the counts:', sizeBytes, 3 * countBytes * cellCount + 4 * bitLineCount);
+/** What a board has counted: pulses, kind by kind and cell by cell, and nanoseconds, bit line by bit line and step by step of voltage. */
+interface Wear {
+  readonly counts: Uint16Array;
+  readonly drivenNanoseconds: BigUint64Array;
+}
+
+async function wearOf(conversation: Conversation): Promise<Wear> {
+  const answer = expectResult(await conversation.request('readWear', {}, { patience: 60_000 }), 'readWear');
+  const { sha256, sizeBytes, pulses } = answer;
+  const steps = `${answer.voltageSteps} steps of ${answer.voltageStepMillivolts} mV`;
+  expectEqual('voltages of the counts:', steps, `${voltageStepCount} steps of ${voltageStepMillivolts} mV`);
+  const times = bitLineCount * voltageStepCount;
+  expectEqual('bytes of the counts:', sizeBytes, 3 * countBytes * cellCount + timeBytes * times);
   const bytes = await conversation.fetch(sha256, sizeBytes);
   const view = new DataView(bytes.buffer);
   const counts = Uint16Array.from({ length: 3 * cellCount }, (_, index) => view.getUint16(index * countBytes, true));
+  const timesAt = 3 * countBytes * cellCount;
+  const drivenNanoseconds = BigUint64Array.from({ length: times }, (_, index) => view.getBigUint64(timesAt + index * timeBytes, true));
   expectEqual('pulses of ReadWear, added up:', counts.reduce((sum, count) => sum + count, 0), pulses);
   expectEqual('pulses of ReadWear:', pulses, (await statusOf(conversation)).pulses);
-  return counts;
+  return { counts, drivenNanoseconds };
 }
+
+const countsOf = async (conversation: Conversation) => (await wearOf(conversation)).counts;
 
 async function wear(bench: Bench): Promise<void> {
   await countsOf(await bench.open());
+}
+
+/** The bit lines of a region were driven for a pulse on each of their cells there, at its voltage, and nothing else was. */
+function expectDriven(before: Wear, after: Wear, { firstBitLine, bitLines, sourceLines }: Region, pulse: ResetPulse): void {
+  const wrong = after.drivenNanoseconds.findIndex((time, place) => {
+    const line = Math.floor(place / voltageStepCount);
+    const isPulsed = place % voltageStepCount === voltageStepOf(pulse.amplitudeMillivolts) && line >= firstBitLine && line < firstBitLine + bitLines;
+    return time !== before.drivenNanoseconds[place] + (isPulsed ? BigInt(sourceLines * pulse.widthNanoseconds) : 0n);
+  });
+  const line = Math.floor(wrong / voltageStepCount);
+  const came = `${after.drivenNanoseconds[wrong]} ns after ${before.drivenNanoseconds[wrong]} ns at bit line ${line}, step ${wrong % voltageStepCount}`;
+  const expected = `${pulse.widthNanoseconds} ns more for each cell of the region, on its bit line, in step ${voltageStepOf(pulse.amplitudeMillivolts)}`;
+  expect(wrong < 0, `${expected}, and nothing else`, came);
 }
 
 async function countedPulses(bench: Bench): Promise<void> {
@@ -165,11 +195,12 @@ async function countedPulses(bench: Bench): Promise<void> {
   if (allowedPulses === undefined) return;
   bench.need('ResetCells');
   const conversation = await bench.open();
-  const before = await countsOf(conversation);
+  const worn = await wearOf(conversation);
   const bitmap = bitmapOf(allowedPulses);
   const pulse = { amplitudeMillivolts: 1000, widthNanoseconds: 100 };
   expectResult(await conversation.request('resetCells', { cellsSha256: await conversation.upload(bitmap), ...pulse }, { patience: 60_000 }), 'resetCells');
-  const after = await countsOf(conversation);
+  const now = await wearOf(conversation);
+  const [before, after] = [worn.counts, now.counts];
   const resets = 2 * cellCount;
   const wrong = after.findIndex((count, index) => {
     const cell = index % cellCount;
@@ -179,6 +210,7 @@ async function countedPulses(bench: Bench): Promise<void> {
   const kind = pulseKinds[Math.floor(wrong / cellCount)];
   const came = `${kind} ${after[wrong]} after ${before[wrong]} at cell ${wrong % cellCount}`;
   expect(wrong < 0, 'one RESET more for each cell of the region and nothing else', came);
+  expectDriven(worn, now, allowedPulses, pulse);
 }
 
 /** A sweep in RESET polarity of the first cell of a region, by default so that it is inside every envelope. */
@@ -255,8 +287,8 @@ export const pulseItems: readonly Item[] = [
   },
   { ...three, name: 'wear-counts', title: 'the counts of every cell add up to the pulses of the status', capabilities: ['ReadWear'], run: wear },
   {
-    ...three, name: 'wear-reset', title: 'a RESET counts once for each of its cells', capabilities: ['ReadWear', 'ResetCells'], permission: 'pulses',
-    run: countedPulses,
+    ...three, name: 'wear-reset', title: 'a RESET counts once for each of its cells, and its width at its voltage', capabilities: ['ReadWear', 'ResetCells'],
+    permission: 'pulses', run: countedPulses,
   },
   {
     ...three, name: 'sweep-envelope', title: 'a sweep outside the envelope gives no pulse', capabilities: ['SweepCell'], permission: 'pulses',
