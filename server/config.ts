@@ -19,6 +19,8 @@ export interface Configuration {
   readonly token?: string;
   readonly devices: readonly string[];
   readonly connectTimeoutMilliseconds: number;
+  /** Pulses that one user may give to one chip; absent: any number. */
+  readonly pulsesPerUser?: number;
   /** Where every byte of every line is recorded. */
   readonly capture?: { readonly path: string; readonly limit: CaptureLimit };
 }
@@ -49,7 +51,8 @@ export function tokenOf(environment: Environment): string | undefined {
   return token;
 }
 
-export type ServiceOptions = Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds' | 'capture'>>;
+export type ServiceOptions =
+  Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds' | 'pulsesPerUser' | 'capture'>>;
 
 /**
  * Checks what a service is asked to be.
@@ -68,6 +71,7 @@ export function configurationOf(environment: Environment, options: ServiceOption
     homeFolder: options.homeFolder ?? homeFolderOf(environment),
     ...(token !== undefined && { token }),
     ...(options.capture !== undefined && { capture: options.capture }),
+    ...(options.pulsesPerUser !== undefined && { pulsesPerUser: options.pulsesPerUser }),
     devices: options.devices ?? [],
     connectTimeoutMilliseconds: options.connectTimeoutMilliseconds ?? defaultConnectTimeoutMilliseconds,
   };

@@ -124,11 +124,11 @@ function openStores({ homeFolder }: Configuration, database: Database): Stores {
   };
 }
 
-function arraySourcesOf({ connectTimeoutMilliseconds }: Configuration, database: Database, stores: Stores): ArraySources {
+function arraySourcesOf({ connectTimeoutMilliseconds, pulsesPerUser }: Configuration, database: Database, stores: Stores): ArraySources {
   const { objects, models, store, chips, datasets, staleSnapshots, calibrations } = stores;
   return {
     connectTimeoutMilliseconds,
-    meter: new WearMeter(new WearLedger(database)),
+    meter: new WearMeter(new WearLedger(database), pulsesPerUser),
     model: (id) => models.read(id),
     models: () => models.list(),
     snapshot: (digest) => {

@@ -7,6 +7,7 @@ import {
 import { MacroError } from '../proto/error.js';
 import { voltageStepCount, voltageStepOf } from '../proto/voltage-step.js';
 import { CellWindows } from '../server/array/cell-windows.js';
+import { addCell, noCells } from '../server/array/cell-bitmap.js';
 import { MeteredArray } from '../server/array/metered-array.js';
 import { WearMeter } from '../server/array/wear-meter.js';
 import { openDatabase } from '../server/store/database.js';
@@ -268,6 +269,34 @@ t.test('no pulse gets past the envelope, whatever is asked of the driver', async
       t.ok(refused > 10 && (chip.pulses > 0 || state === 'pristine'), `${refused} of 80 were refused, ${chip.pulses} pulses were given`);
     }
   }
+});
+
+t.test('no user gives more pulses to a chip than their budget, in however many jobs', async (t) => {
+  const chip = chipOf(boards[0]);
+  const device = await deviceOn(t, chip);
+  const meter = new WearMeter(new WearLedger(throwAwayDatabase(t)), 5);
+  const identity = await device.whenReady(1000);
+  const pulse = { amplitudeMillivolts: 1600, widthNanoseconds: 1000 };
+  const job = (jobId: string, user: string | null) => MeteredArray.open(device, identity, meter, { owner: { jobId, user } });
+  const cells = (count: number) => {
+    const bitmap = noCells();
+    for (let cell = 0; cell < count; cell += 1) addCell(bitmap, cell);
+    return bitmap;
+  };
+  const refused = (message: RegExp) => ({ code: 'PULSE_REFUSED', field: 'pulsesPerUser', message });
+  const tooMany = (await job('too-many', 'ada')).reset(cells(6), pulse);
+  await t.rejects(tooMany, refused(/could give 6 pulses; user "ada" may give 5 to this chip, of which 5 are left/));
+  await (await job('first', 'ada')).reset(cells(3), pulse);
+  const second = await job('second', 'ada');
+  await t.rejects(second.reset(cells(3), pulse), refused(/of which 2 are left/));
+  await second.reset(cells(2), pulse);
+  await t.rejects(second.reset(cells(1), pulse), refused(/of which 0 are left/));
+  await (await job('third', 'grace')).reset(cells(5), pulse);
+  await (await job('fourth', null)).reset(cells(5), pulse);
+  await t.rejects((await job('fifth', null)).reset(cells(1), pulse), refused(/jobs without a user/));
+  t.equal(chip.pulses, 15);
+  const plan = await MeteredArray.open(device, identity, meter, { user: 'ada' });
+  t.match(plan.brokenBy([{ kind: 'reset', cells: cells(1), leastPerCell: 1, mostPerCell: 1 }]), [{ field: 'pulsesPerUser', limit: 0, reached: 1 }]);
 });
 
 t.test('no cell gets more pulses in its life than its limits, and no job more than its budget', async (t) => {

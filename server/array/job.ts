@@ -48,8 +48,8 @@ export const ownerOf = (job: Job): PulseOwner => ({ jobId: job.id, user: (job.pa
 /** What an operation would do to a device now. */
 export async function planOperation(operation: Operation<unknown>, device: Device, parameters: unknown, sources: ArraySources): Promise<Plan> {
   const identity = await device.whenReady(sources.connectTimeoutMilliseconds);
-  const { maximumPulses } = parameters as CommonParameters;
-  return operation.plan(await MeteredArray.open(device, identity, sources.meter, { maximumPulses }), parameters);
+  const { maximumPulses, user = null } = parameters as CommonParameters;
+  return operation.plan(await MeteredArray.open(device, identity, sources.meter, { maximumPulses, user }), parameters);
 }
 
 /** Progress as the job tells it: cells, and where pulses are given, how many and how strong. */

@@ -8,7 +8,7 @@ import { MacroError } from '../../proto/error.js';
 import type { PulseOwner, WearLedger } from '../store/wear-ledger.js';
 import type { CellBitmap } from './cell-bitmap.js';
 import type { CellWindows } from './cell-windows.js';
-import { brokenByTemperature, brokenLimits, type PlannedPulses, plannedSweep, refuseBroken } from './planned-pulses.js';
+import { brokenByTemperature, brokenLimits, type PlannedPulses, plannedSweep, type PulseBudget, refuseBroken } from './planned-pulses.js';
 import type { WearMeter } from './wear-meter.js';
 
 /** Codes of cells, at their places in a map of the whole array; cells outside the region read 0. */
@@ -23,6 +23,8 @@ export interface CellMap {
 export interface ArrayWork {
   /** Whose pulses these are; without it the array can only be read. */
   readonly owner?: PulseOwner;
+  /** Whose budget a plan draws on, where nothing is pulsed yet. */
+  readonly user?: string | null;
   /** Pulses that the whole job may give. */
   readonly maximumPulses?: number | undefined;
   readonly signal?: AbortSignal;
@@ -132,11 +134,16 @@ export class MeteredArray {
     return this.metered(plannedSweep(asked), () => this.device.sweepCell(asked, this.work.onProgress, this.signal));
   }
 
+  private get budgets(): PulseBudget[] {
+    const { maximumPulses, owner, user = owner?.user ?? null } = this.work;
+    const left = (maximumPulses ?? 0) - this.#given;
+    const ofJob: PulseBudget[] = maximumPulses === undefined ? [] : [{ field: 'maximumPulses', left, means: `its budget is ${left}` }];
+    return [...ofJob, ...[this.meter.budgetOf(this.identity.chipId, user)].filter((budget) => budget !== undefined)];
+  }
+
   /** The limits that pulses would break in their worst case, on top of what every cell has had and this job has given. */
   brokenBy(planned: readonly PlannedPulses[]) {
-    const { maximumPulses } = this.work;
-    const left = maximumPulses === undefined ? undefined : maximumPulses - this.#given;
-    return [...brokenLimits(planned, this.#wear, this.envelope, left), ...brokenByTemperature(planned, this.device.temperatureCelsius, this.envelope)];
+    return [...brokenLimits(planned, this.#wear, this.envelope, this.budgets), ...brokenByTemperature(planned, this.device.temperatureCelsius, this.envelope)];
   }
 
   private get ledger(): WearLedger {

@@ -26,7 +26,7 @@ export function plannedSweep(asked: SweepRequest): PlannedPulses[] {
 /** A limit that a plan could break, and where first. */
 export interface BrokenLimit {
   readonly field:
-    'pulsesPerCell' | 'maximumPulses' | 'amplitudeMillivolts' | 'widthNanoseconds' | 'complianceMicroamperes' | 'totalCurrentMicroamperes'
+    'pulsesPerCell' | PulseBudget['field'] | 'amplitudeMillivolts' | 'widthNanoseconds' | 'complianceMicroamperes' | 'totalCurrentMicroamperes'
     | 'temperatureCelsius';
   readonly kind: PulseKind | null;
   readonly limit: number;
@@ -91,16 +91,24 @@ export function brokenByStrength(kind: PulseKind, { first, lastMillivolts }: Sta
     ({ field, kind, limit, reached, cells: 0, detail: `there would be ${kind} pulses ${strength}; the limit is ${limit}` }));
 }
 
-/** The limits that a plan would break in its worst case: those of each cell over its whole life, and that of the job. */
+/** Pulses that whoever asks may still give. */
+export interface PulseBudget {
+  readonly field: 'maximumPulses' | 'pulsesPerUser';
+  readonly left: number;
+  /** For people, behind "the job could give so many pulses". */
+  readonly means: string;
+}
+
+/** The limits that a plan would break in its worst case: those of each cell over its whole life, and the budgets of the job and its user. */
 export function brokenLimits(
-  planned: readonly PlannedPulses[], wear: WearCounts, envelope: Envelope, maximumPulses: number | undefined,
+  planned: readonly PlannedPulses[], wear: WearCounts, envelope: Envelope, budgets: readonly PulseBudget[],
 ): BrokenLimit[] {
   const ofCells = [...worstCounts(planned, wear)].flatMap(([kind, counts]) => brokenByCells(kind, counts, envelope[kind].pulsesPerCell));
   const { forming, set, reset } = mostPulses(planned);
   const total = forming + set + reset;
-  if (maximumPulses === undefined || total <= maximumPulses) return ofCells;
-  const detail = `the job could give ${total} pulses; its budget is ${maximumPulses}`;
-  return [...ofCells, { field: 'maximumPulses', kind: null, limit: maximumPulses, reached: total, cells: 0, detail }];
+  const overdrawn = budgets.filter(({ left }) => total > Math.max(0, left));
+  return [...ofCells, ...overdrawn.map(({ field, left, means }) =>
+    ({ field, kind: null, limit: Math.max(0, left), reached: total, cells: 0, detail: `the job could give ${total} pulses; ${means}` }))];
 }
 
 /** Whether the chip is too cold, or too warm, for pulses: where there are any. */

@@ -1,11 +1,23 @@
 import type { Device, HelloAck, WearCounts } from '../../driver/index.js';
+import type { PulseBudget } from './planned-pulses.js';
 import type { WearLedger } from '../store/wear-ledger.js';
 
 /** Brings what boards have counted into the ledger. */
 export class WearMeter {
   readonly #lastReadings = new WeakMap<Device, Promise<unknown>>();
 
-  constructor(readonly ledger: WearLedger) {}
+  /** @param pulsesPerUser that one user may give to one chip, in all their jobs; undefined: any number */
+  constructor(readonly ledger: WearLedger, private readonly pulsesPerUser?: number) {}
+
+  /** What a user may still give to a chip. @param user null: whoever does not say, who count as one */
+  budgetOf(chipId: string, user: string | null): PulseBudget | undefined {
+    const { pulsesPerUser } = this;
+    if (pulsesPerUser === undefined) return undefined;
+    const theirs = this.ledger.shares(chipId).filter(({ owner }) => owner !== null && owner.user === user);
+    const left = pulsesPerUser - theirs.reduce((sum, { pulses: { forming, set, reset } }) => sum + forming + set + reset, 0);
+    const name = user === null ? 'jobs without a user' : `user "${user}"`;
+    return { field: 'pulsesPerUser', left, means: `${name} may give ${pulsesPerUser} to this chip, of which ${Math.max(0, left)} are left` };
+  }
 
   /**
    * The wear of a chip as its board counts it now; of a board that does not count, as the ledger has it.

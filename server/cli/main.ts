@@ -54,6 +54,7 @@ function addServe(program: Command, console: Console, done: Run): void {
     .option('--port <port>', 'TCP port, 0 for any free one', '8600')
     .option('--device <address...>', 'devices to own: serial:, tcp: or sim: addresses')
     .option('--connect-timeout <seconds>', 'how long a device may take to answer', '10')
+    .option('--pulses-per-user <count>', 'pulses that one user may give to one chip in all their jobs (default: any number)')
     .option('--exit-with-parent', 'end when stdin does', false)
     .action(async (given: ServeArguments) => done(await serve(given, console)));
 }

@@ -10,6 +10,7 @@ export interface ServeArguments {
   readonly port: string;
   readonly device?: readonly string[];
   readonly connectTimeout: string;
+  readonly pulsesPerUser?: string;
   readonly exitWithParent: boolean;
   readonly capture?: string;
   readonly captureLimit?: string;
@@ -20,6 +21,13 @@ export function portOf(text: string): number {
   const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!(port <= 65_535)) throw new MacroError('BAD_ARGUMENT', `--port is "${text}", the range is 0 to 65535`, { field: 'port' });
   return port;
+}
+
+/** @throws MacroError BAD_ARGUMENT */
+function pulsesPerUserOf(text: string): number {
+  const pulses = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(pulses)) return pulses;
+  throw new MacroError('BAD_ARGUMENT', `--pulses-per-user is "${text}", the range is 0 to ${Number.MAX_SAFE_INTEGER}`, { field: 'pulses-per-user' });
 }
 
 /** Resolves when the user asks to stop. */
@@ -37,6 +45,7 @@ export async function serve(given: ServeArguments, console: Console): Promise<nu
     port: portOf(given.port),
     devices: given.device ?? [],
     ...captureOf(given),
+    ...(given.pulsesPerUser !== undefined && { pulsesPerUser: pulsesPerUserOf(given.pulsesPerUser) }),
     ...(timeout !== undefined && { connectTimeoutMilliseconds: timeout }),
   });
   const service = await startService(configuration, { logLevel: console.environment['PRIME_LOG'] ?? 'info' });
