@@ -9,7 +9,8 @@ import type { Figure, Subject } from './measure.js';
 const lines = 512;
 const solvesPerWindow = 5;
 const columnsPerWindow = 16;
-const readMilliseconds = 500;
+const readMilliseconds = 50;
+const readWindows = 100;
 
 /** A generator of its own, so that every run solves the same array. */
 function uniform(seed: number): () => number {
@@ -85,6 +86,7 @@ export const lineResistanceFigures: readonly Figure[] = [
     name: 'ir-drop-read',
     unit: 'multiplies/s',
     better: 'higher',
+    windowCount: readWindows,
     async open() {
       useSweeps(compiledLineSweeps());
       return { subject: multiplies('with resistance', 1), baseline: multiplies('without', 0) };
