@@ -18,6 +18,7 @@ import type { InferenceRow } from './inference/result.js';
 import { Scheduler } from './job/scheduler.js';
 import type { JobFailure } from './job/state.js';
 import { JobStore } from './job/store.js';
+import { bundleFromFiles } from './network/bundle.js';
 import { type DeviceFigures, Metrics, type MetricSources } from './metrics.js';
 import { CalibrationStore } from './store/calibrations.js';
 import { ChipStore } from './store/chips.js';
@@ -136,6 +137,11 @@ function arraySourcesOf({ connectTimeoutMilliseconds, pulsesPerUser }: Configura
       return bytes && snapshotCodes(bytes);
     },
     keep: (bytes) => objects.put(bytes),
+    keepModel(files) {
+      const bundle = bundleFromFiles(files);
+      models.add(bundle.digest, files);
+      return bundle;
+    },
     earlierCheckpoint: (job, name) => store.earlierCheckpoint(job, name),
     keepSnapshot: (snapshot) => chips.add(snapshot),
     dataset: (id) => datasets.read(id),

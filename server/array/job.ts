@@ -16,10 +16,11 @@ import { readOperation } from './read.js';
 import { retentionOperation } from './retention.js';
 import { selfTestOperation } from './self-test.js';
 import { snapshotOperation, type SnapshotSources } from './snapshot.js';
+import { type TrainingSources, trainOperation } from '../training/train.js';
 import type { WearMeter } from './wear-meter.js';
 
 /** Where jobs on an array find what they need beside their device. */
-export interface ArraySources extends MaskSources, SnapshotSources, CalibrationSources {
+export interface ArraySources extends MaskSources, SnapshotSources, CalibrationSources, TrainingSources {
   readonly connectTimeoutMilliseconds: number;
   readonly meter: WearMeter;
   /** Keeps bytes for good. @returns their digest */
@@ -29,10 +30,10 @@ export interface ArraySources extends MaskSources, SnapshotSources, CalibrationS
 }
 
 /** Every operation on an array; what each takes is its own business. */
-export function arrayOperations(sources: MaskSources & SnapshotSources & CalibrationSources): readonly Operation<unknown>[] {
+export function arrayOperations(sources: MaskSources & SnapshotSources & CalibrationSources & TrainingSources): readonly Operation<unknown>[] {
   const all = [
     formOperation, readOperation, programOperation, applyMaskOperation(sources), selfTestOperation, characteriseOperation, calibrateOperation(sources),
-    snapshotOperation(sources), retentionOperation, ivSweepOperation,
+    snapshotOperation(sources), retentionOperation, ivSweepOperation, trainOperation(sources),
   ];
   return all as unknown as readonly Operation<unknown>[];
 }
@@ -74,6 +75,7 @@ export function arrayJob(operation: Operation<unknown>, sources: ArraySources): 
         id: job.id,
         keep: (name, bytes) => { objects[name] = sources.keep(bytes); },
         row: (row) => { context.result(rows, row); rows += 1; },
+        progress: (done, total, detail) => context.progress(done, total, detail),
         checkpoint: (name, data) => context.checkpoint(name, data),
         earlierCheckpoint: (name) => sources.earlierCheckpoint(job, name),
       });

@@ -8,6 +8,8 @@ export interface OperationJob {
   /** Keeps bytes under a name that the result will show. */
   keep(name: string, bytes: Uint8Array): void;
   row(row: unknown): void;
+  /** For work that no cell tells of. */
+  progress(done: number, total: number, detail: unknown): void;
   checkpoint(name: string, data: unknown): void;
   /** A checkpoint of an earlier job that asked for the same of the same device and did not end, whatever stopped it. */
   earlierCheckpoint(name: string): unknown;

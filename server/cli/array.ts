@@ -33,7 +33,7 @@ export function numberOf(option: string, text: string | undefined): number | und
 }
 
 /** Fields that were written; the service has its defaults for the others. */
-const given = (fields: Readonly<Record<string, unknown>>) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+export const given = (fields: Readonly<Record<string, unknown>>) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 
 interface StaircaseArguments {
   readonly first?: string;
@@ -56,7 +56,7 @@ const commonOf = ({ device, user, region, maximumPulses }: ArrayArguments) =>
 
 const numbersOf = ({ forming, set, reset }: PulseNumbers) => `${forming} forming, ${set} SET, ${reset} RESET`;
 
-function describePlan(plan: Plan): string {
+export function describePlan(plan: Plan): string {
   const { cells, leastPulses, mostPulses, seconds, energyNanojoules, wearAfter, brokenLimits, figures } = plan;
   const isExact = numbersOf(leastPulses) === numbersOf(mostPulses);
   const rows: [string, string][] = [
@@ -94,7 +94,7 @@ function figureOf(name: string, value: unknown): [string, string] {
 const isPulses = (value: unknown): value is PulseNumbers => typeof value === 'object' && value !== null && 'forming' in value && 'reset' in value;
 
 /** A summary as a table: figures of nested objects on lines of their own, zeros of outcomes left out. */
-function describeSummary(summary: Readonly<Record<string, unknown>>): string {
+export function describeSummary(summary: Readonly<Record<string, unknown>>): string {
   const rows = Object.entries(summary).flatMap(([name, value]): [string, string][] => {
     if (name === 'objects' || name === 'checks' || name === 'mostPulses' || name === 'region') return [];
     if (isPulses(value)) return [[wordsOf(name), numbersOf(value)]];

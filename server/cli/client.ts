@@ -90,6 +90,17 @@ export class ServiceClient {
     return (await this.#json<{ id: string }>('/v1/models', { method: 'POST', body: form })).id;
   }
 
+  /** The files of a bundle by name. */
+  async modelFiles(id: string): Promise<Map<string, Uint8Array>> {
+    const path = `/v1/models/${encodeURIComponent(id)}`;
+    const { files } = await this.#json<{ files: string[] }>(path);
+    const contents = files.map(async (name) => {
+      const response = await this.#request(`${path}/files/${encodeURIComponent(name)}`);
+      return [name, new Uint8Array(await response.arrayBuffer())] as const;
+    });
+    return new Map(await Promise.all(contents));
+  }
+
   /** Stores recordings. Returns their id, the same for the same recordings. */
   async uploadDataset(recordings: readonly SentRecording[]): Promise<string> {
     return (await this.#json<{ id: string }>('/v1/datasets', { method: 'POST', body: recordingsForm(recordings) })).id;

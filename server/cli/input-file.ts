@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { MacroError } from '../../proto/error.js';
 import type { RecordingFile } from '../dataset/nmnist.js';
@@ -38,6 +38,19 @@ function orRefuse(path: string, write: () => void): void {
 
 /** Called before work that could not be repeated. @throws MacroError BAD_ARGUMENT where nothing can be written there */
 export const checkOutput = (path: string): void => orRefuse(path, () => accessSync(existsSync(path) ? path : dirname(path), constants.W_OK));
+
+/**
+ * Called before work that could not be repeated: makes a folder for a bundle.
+ * @throws MacroError BAD_ARGUMENT where nothing can be written there, or something else than a bundle is there
+ */
+export function checkOutputFolder(path: string): void {
+  orRefuse(path, () => {
+    mkdirSync(path, { recursive: true });
+    accessSync(path, constants.W_OK);
+    const names = readdirSync(path);
+    if (names.length > 0 && !names.includes('network.json')) throw new Error('the folder holds something else than a bundle');
+  });
+}
 
 /** @throws MacroError BAD_ARGUMENT where nothing can be written there */
 export const writeOutput = (path: string, bytes: Uint8Array | string): void => orRefuse(path, () => writeFileSync(path, bytes));

@@ -17,6 +17,7 @@ import { type ServeArguments, serve } from './serve.js';
 import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
+import { type TrainArguments, train } from './train.js';
 import { type WearArguments, wear } from './wear.js';
 import { addTwin } from './twin.js';
 
@@ -116,6 +117,29 @@ const withStaircase = (command: Command) =>
     .option('--width <nanoseconds>', 'width of a pulse')
     .option('--compliance <microamperes>', 'what the word line lets through');
 
+function addTrain(program: Command, console: Console, done: Run): void {
+  onArray(program.command('train').description('search which synapses to keep, on the conductances that the chip has'))
+    .option('--out <bundle>', 'folder that the bundle is written to')
+    .option('--data <path...>', 'labelled recordings to learn from: folders like Train/7/60001.bin')
+    .option('--films <count>', 'learn from so many MNIST digits, filmed by the camera model')
+    .option('--network <file>', 'network.json (default: the published classification network)')
+    .option('--snapshot <digest>', 'a map of the chip that the service holds (default: the chip is read)')
+    .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
+    .option('--split <rule>', 'how events are shared out over timesteps: number or time (default: number)')
+    .option('--epochs <count>', 'passes over the recordings (default: 60)')
+    .option('--batch <recordings>', 'recordings of a step (default: 32)')
+    .option('--learning-rate <rate>', 'of the first step; a cosine leads to 0 (default: 0.002)')
+    .option('--weight-decay <rate>', 'added to the gradient of a score (default: 0.0005)')
+    .option('--sparsity <fractions>', 'part of the pairs with a device to prune; one, or one a layer: 0.5,0.5,0.6 (default: 0.5)')
+    .option('--seed <number>', 'of scores, order and noise (default: 1)')
+    .option('--timestep-loss <fraction>', 'part of the loss that is of every timestep, so that early decisions are better (default: 0)')
+    .option('--noise', 'draw weights anew for each group of recordings, as reads would find them', false)
+    .option('--read-noise <fraction>', 'noise of a read of a cell (default with --noise: 0.02)')
+    .option('--residual-sd <microsiemens>', 'spread of what pruned cells conduct (default with --noise: 0.3)')
+    .option('--validation <fraction>', 'part of the recordings that is only looked at (default: 0.1)')
+    .action(async (given: TrainArguments) => done(await train(given, console)));
+}
+
 function addForm(program: Command, console: Console, done: Run): void {
   withStaircase(withBudget(withRegion(onArray(program.command('form').description('form pristine cells by a staircase, usually 2.9 to 3.9 V by 5 mV')))))
     .option('--target-yield <fraction>', 'stop where so many of the cells are formed (default: 1)')
@@ -123,6 +147,7 @@ function addForm(program: Command, console: Console, done: Run): void {
 }
 
 function addArray(program: Command, console: Console, done: Run): void {
+  addTrain(program, console, done);
   addForm(program, console, done);
   withRegion(onArray(program.command('read').description('read what cells conduct')))
     .option('--averages <count>', 'reads of a cell that are averaged (default: 4)')

@@ -18,6 +18,7 @@ const collections: Readonly<Record<string, { readonly path: string; readonly sum
   calibrate: { path: '/v1/calibrations', summary: 'Gain, offset, full scale and noise of every converter' },
   snapshot: { path: '/v1/snapshot-takings', summary: 'Read every cell under stated conditions and keep the snapshot' },
   'iv-sweep': { path: '/v1/iv-sweeps', summary: 'Step the voltage across one cell up and down and convert its current at each step' },
+  train: { path: '/v1/trainings', summary: 'Search which synapses to keep, on the conductances that the chip has' },
   retention: { path: '/v1/retentions', summary: 'Read the same cells again at log-spaced times' },
 };
 

@@ -15,6 +15,7 @@ export const longestWaitSeconds = 600;
 
 export const jobIdParameter = strict({ id: Type.String({ maxLength: 64 }) });
 export const modelIdParameter = strict({ id: Type.String({ maxLength: 128 }) });
+export const modelFileParameters = strict({ id: Type.String({ maxLength: 128 }), file: Type.String({ maxLength: 64 }) });
 export const deviceIdParameter = strict({ id: Type.String({ maxLength: 64 }) });
 
 export const inferenceQuery = strict({
@@ -147,6 +148,7 @@ export const modelSchema = strict({
   layers: Type.Array(strict({ name: Type.String(), weights: Type.Integer(), kept: Type.Integer() })),
   earlyStopThreshold: Type.Number(),
   chipId: nullable(Type.String({ description: 'chip that the bundle was made on' })),
+  files: Type.Array(Type.String()),
   stale: nullable(stalenessSchema),
 });
 

@@ -46,10 +46,10 @@ export function snapshotDifferences(
 /** Top code of a cell: "at or above", a broken cell and never a weight. */
 export const topCode = 0xffff;
 
-/** Source lines that hold a cell at the top code. Placement passes over them. */
-export function brokenSourceLines(codes: ArrayLike<number>, sourceLines: number): Set<number> {
+/** Source lines that hold a broken cell: one at the top code, or from a code on that no sound cell has. Placement passes over them. */
+export function brokenSourceLines(codes: ArrayLike<number>, sourceLines: number, brokenCode = topCode): Set<number> {
   const broken = new Set<number>();
-  for (let cell = 0; cell < codes.length; cell += 1) if (codes[cell] >= topCode) broken.add(cell % sourceLines);
+  for (let cell = 0; cell < codes.length; cell += 1) if (codes[cell] >= brokenCode) broken.add(cell % sourceLines);
   return broken;
 }
 

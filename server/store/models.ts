@@ -26,10 +26,14 @@ export class ModelStore {
 
   /** @throws MacroError MODEL_UNKNOWN */
   read(id: string): Bundle {
-    if (this.last?.digest === id) return this.last;
-    const rows = this.database.prepare('SELECT file, sha256 FROM model WHERE id = ?').all(id) as { file: string; sha256: string }[];
-    if (rows.length === 0) throw new MacroError('MODEL_UNKNOWN', `there is no model "${id}"`, { field: 'model' });
-    this.last = bundleFromFiles(new Map(rows.map(({ file, sha256 }) => [file, this.objects.get(sha256)])));
+    if (this.last?.digest !== id) this.last = bundleFromFiles(this.files(id));
     return this.last;
+  }
+
+  /** The files of a bundle by name. @throws MacroError MODEL_UNKNOWN */
+  files(id: string): Map<string, Uint8Array> {
+    const rows = this.database.prepare('SELECT file, sha256 FROM model WHERE id = ? ORDER BY file').all(id) as { file: string; sha256: string }[];
+    if (rows.length === 0) throw new MacroError('MODEL_UNKNOWN', `there is no model "${id}"`, { field: 'model' });
+    return new Map(rows.map(({ file, sha256 }) => [file, this.objects.get(sha256)]));
   }
 }

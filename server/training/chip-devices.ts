@@ -1,4 +1,4 @@
-import type { Device, HelloAck } from '../../driver/index.js';
+import type { Geometry } from '../../driver/index.js';
 import type { Network } from '../network/network.js';
 import { type LayerPlacement, placeNetwork } from '../network/placement.js';
 import { brokenSourceLines, snapshotDifferences, topCode, weightCells } from '../network/snapshot.js';
@@ -16,23 +16,26 @@ export interface ChipDevices {
 
 /** Spread of the published network's weights, in network units. */
 const publishedSpread = 0.0635;
-/** Reads that are averaged: 2 % of read noise becomes half a percent. */
-const readsPerCell = 16;
-/** A formed cell conducts 8 µS and more; one that conducts less than this is not formed. */
-const formedAboveMicrosiemens = 4;
+/** A formed cell conducts 8 µS and more; one that conducts less than this is not formed, or was RESET. */
+export const formedAboveMicrosiemens = 4;
+/** A cell so many times as far above the median as the upper sixth begins is broken: no RESET would prune it, and it would outweigh all others. */
+const brokenBeyond = 8;
 
-export async function readChip(device: Device, { geometry }: HelloAck): Promise<Uint16Array> {
-  const region = { firstBitLine: 0, bitLines: geometry.bitLines, firstSourceLine: 0, sourceLines: geometry.sourceLines };
-  return (await device.readCells(region, readsPerCell)).codes;
+/** The smallest code that no sound cell has: whatever conducts more is broken. Of a chip with few formed cells, the top code. */
+export function brokenFromCode(codes: Uint16Array, formedCode: number): number {
+  const formed = codes.filter((code) => code >= formedCode && code < topCode).sort();
+  if (formed.length < 100) return topCode;
+  const [median, upper] = [0.5, 0.84].map((part) => formed[Math.floor(part * formed.length)]);
+  return Math.min(topCode, Math.ceil(median + brokenBeyond * Math.max(1, upper - median)));
 }
 
-function layerDevices(codes: Uint16Array, placement: LayerPlacement, { geometry }: HelloAck): LayerDevices {
-  const { plus, minus } = weightCells(placement, geometry.sourceLines);
-  const formedCode = (formedAboveMicrosiemens * 1000) / geometry.cellUnitNanosiemens;
-  const works = (cell: number) => codes[cell] >= formedCode && codes[cell] < topCode;
+function layerDevices(codes: Uint16Array, placement: LayerPlacement, { sourceLines, cellUnitNanosiemens }: Geometry, works: (code: number) => boolean): LayerDevices {
+  const { plus, minus } = weightCells(placement, sourceLines);
+  const magnitudeOf = (cell: number, weight: number) => (Math.hypot(codes[cell], codes[minus[weight]]) * cellUnitNanosiemens) / 1000;
   return {
-    differences: snapshotDifferences(codes, geometry.cellUnitNanosiemens, placement, geometry.sourceLines),
-    isHealthy: Uint8Array.from(plus, (cell, weight) => (works(cell) || works(minus[weight]) ? 1 : 0)),
+    differences: snapshotDifferences(codes, cellUnitNanosiemens, placement, sourceLines),
+    magnitudes: Float32Array.from(plus, magnitudeOf),
+    isHealthy: Uint8Array.from(plus, (cell, weight) => (works(codes[cell]) || works(codes[minus[weight]]) ? 1 : 0)),
   };
 }
 
@@ -52,9 +55,12 @@ function standardDeviation(layers: readonly LayerDevices[]): number {
 }
 
 /** Places a network on a chip that was read, past broken lines, and says which pairs it could use. */
-export function chipDevices(codes: Uint16Array, identity: HelloAck, network: Network): ChipDevices {
-  const blockedSourceLines = brokenSourceLines(codes, identity.geometry.sourceLines);
-  const placements = placeNetwork(network, { geometry: identity.geometry, blockedSourceLines });
-  const layers = placements.map((placement) => layerDevices(codes, placement, identity));
+export function chipDevices(codes: Uint16Array, geometry: Geometry, network: Network): ChipDevices {
+  const formedCode = (formedAboveMicrosiemens * 1000) / geometry.cellUnitNanosiemens;
+  const brokenCode = brokenFromCode(codes, formedCode);
+  const blockedSourceLines = brokenSourceLines(codes, geometry.sourceLines, brokenCode);
+  const placements = placeNetwork(network, { geometry, blockedSourceLines });
+  const works = (code: number) => code >= formedCode && code < brokenCode;
+  const layers = placements.map((placement) => layerDevices(codes, placement, geometry, works));
   return { codes, placements, layers, weightScale: publishedSpread / standardDeviation(layers) };
 }

@@ -1,19 +1,11 @@
-import { philox } from '../../firmware-protocol/numerics/index.js';
 import { filmDigit } from '../dataset/camera.js';
 import { binEvents } from '../dataset/frames.js';
 import { digitPixels, readMnist } from '../dataset/mnist.js';
 import type { Recording } from '../dataset/recording.js';
+import type { LabelledFrames } from './training-set.js';
 
 /** Camera seeds of the two sets lie apart, so that no film of a test digit shares its noise with one of a train digit. */
 const cameraSeeds = { train: 0x1000_0000, test: 0x2000_0000 } as const;
-const shuffleStream = 0x5f1e;
-const shuffleRounds = 10;
-
-export interface LabelledFrames {
-  /** T × 2 × 34 × 34 event counts. */
-  readonly codes: Uint8Array;
-  readonly label: number;
-}
 
 /** The film of one MNIST digit. A function of the set and the index. */
 export function filmedDigit(which: 'train' | 'test', index: number): Recording & { readonly label: number } {
@@ -40,17 +32,4 @@ export function filmedFramesOf(which: 'train' | 'test', index: number, timestepC
 /** Those of the first digits of a set. */
 export function filmedFrames(which: 'train' | 'test', count: number, timestepCount: number): LabelledFrames[] {
   return Array.from({ length: count }, (_, index) => filmedFramesOf(which, index, timestepCount));
-}
-
-/** A permutation of 0…count−1 that depends on seed and epoch alone. */
-export function shuffled(count: number, seed: number, epoch: number): Uint32Array {
-  const order = Uint32Array.from({ length: count }, (_, index) => index);
-  const block = new Uint32Array(4);
-  for (let last = count - 1; last > 0; last -= 1) {
-    block.set([last, epoch, 0, 0]);
-    philox(block, seed, shuffleStream, shuffleRounds);
-    const other = Math.floor((block[0] / 2 ** 32) * (last + 1));
-    [order[last], order[other]] = [order[other], order[last]];
-  }
-  return order;
 }

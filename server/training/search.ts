@@ -1,32 +1,50 @@
 import { createHash } from 'node:crypto';
 import { layerInputs, type Network } from '../network/network.js';
-import { type LabelledFrames, shuffled } from './digits.js';
 import type { Course } from './early-stop.js';
-import { GradientNetwork } from './gradient.js';
-import { TopologyLayer } from './topology.js';
+import type { GradientPool } from './gradient-pool.js';
+import { shuffled } from './shuffle.js';
+import { TopologyLayer, type TopologyState } from './topology.js';
 
 export interface SearchOptions {
   readonly seed: number;
   readonly epochs: number;
   readonly batchSize: number;
+  /** Of the first step; a cosine leads from it to 0. */
   readonly learningRate: number;
-  readonly sparsity: number;
+  readonly weightDecay: number;
+  /** Of each layer. */
+  readonly sparsities: readonly number[];
+  /** What weights do from read to read; absent: they are as the map of the chip has them. */
+  readonly noise?: WeightNoise;
+}
+
+export interface WeightNoise {
+  /** Standard deviation of a read of one cell, as a fraction of what it conducts. */
+  readonly readFraction: number;
+  /** Standard deviation of what a cell conducts that was RESET, µS; the mean is the same on both lines of a pair. */
+  readonly residualSdMicrosiemens: number;
 }
 
 /** What the pairs of a chip offer one layer. */
 export interface LayerDevices {
   /** µS, in the order of the bundle. */
   readonly differences: Float32Array;
+  /** Root of the squared conductances of both cells, µS. */
+  readonly magnitudes: Float32Array;
   /** 1 where a pair has a device that works. */
   readonly isHealthy: Uint8Array;
 }
 
-export interface EpochReport {
+/** One step of a search. */
+export interface SearchStep {
   readonly epoch: number;
-  readonly meanLoss: number;
-  readonly accuracy: number;
-  /** Synapses whose mask changed in this epoch. */
-  readonly changed: number;
+  /** Of the whole search, counted from 1. */
+  readonly step: number;
+  readonly recordings: number;
+  /** Sum over the recordings. */
+  readonly loss: number;
+  readonly correct: number;
+  readonly isEndOfEpoch: boolean;
 }
 
 /**
@@ -35,55 +53,58 @@ export interface EpochReport {
  */
 export class TopologySearch {
   readonly layers: readonly TopologyLayer[];
-  private readonly gradients: GradientNetwork;
+  private readonly stepsPerEpoch: number;
   private stepCount = 0;
 
-  constructor(network: Network, devices: readonly LayerDevices[], private readonly options: SearchOptions) {
-    this.gradients = new GradientNetwork(network);
+  /** @param recordings those of the pool's set that it learns from */
+  constructor(
+    private readonly network: Network, private readonly devices: readonly LayerDevices[], private readonly options: SearchOptions,
+    private readonly pool: GradientPool, private readonly recordings: Uint32Array,
+  ) {
+    const { seed, weightDecay, sparsities } = options;
+    this.stepsPerEpoch = Math.ceil(recordings.length / options.batchSize);
     this.layers = network.layers.map((layer, index) => {
       const { differences, isHealthy } = devices[index];
       const weights = differences.map((difference) => difference * network.weightScale);
-      return new TopologyLayer(weights, isHealthy, layerInputs(layer), options.sparsity, options.seed, index);
+      return new TopologyLayer(weights, isHealthy, layerInputs(layer), index, { sparsity: sparsities[index], weightDecay, seed });
     });
   }
 
-  /** One pass over the recordings, in an order of its own. @param onStep called after each step with how many there were */
-  epoch(epoch: number, recordings: readonly LabelledFrames[], onStep?: (steps: number) => void): EpochReport {
-    const before = this.layers.map(({ mask }) => mask.slice());
-    let [steps, loss, correct] = [0, 0, 0];
-    for (const batch of this.steps(epoch, recordings.length, (index) => recordings[index])) {
-      loss += batch.loss;
-      correct += batch.correct;
-      onStep?.((steps += 1));
-    }
-    const changed = this.layers.reduce((sum, { mask }, layer) => sum + mask.filter((kept, index) => kept !== before[layer][index]).length, 0);
-    return { epoch, meanLoss: loss / recordings.length, accuracy: correct / recordings.length, changed };
+  get totalSteps(): number {
+    return this.options.epochs * this.stepsPerEpoch;
   }
 
-  /** The same pass step by step: a batch each, and masks and scores are changed when it is told of. */
-  *steps(epoch: number, count: number, recordingAt: (index: number) => LabelledFrames): Generator<{ loss: number; correct: number }> {
-    const { seed, batchSize, epochs } = this.options;
-    const order = shuffled(count, seed, epoch);
-    const batches = Math.ceil(count / batchSize);
-    for (let first = 0; first < count; first += batchSize) {
-      const batch = order.subarray(first, first + batchSize);
-      let [loss, correct] = [0, 0];
+  /** Everything that a search is, but for what it was made with. */
+  get state(): { readonly stepCount: number; readonly layers: readonly TopologyState[] } {
+    return { stepCount: this.stepCount, layers: this.layers.map(({ state }) => state) };
+  }
+
+  /** Goes on where another search that was made with the same had got to. */
+  restore({ stepCount, layers }: TopologySearch['state']): void {
+    this.stepCount = stepCount;
+    this.layers.forEach((layer, index) => { layer.restore(layers[index]); });
+  }
+
+  /** Step by step to the end, each epoch in an order of its own. Masks and scores are changed when a step is told of. */
+  async *steps(): AsyncGenerator<SearchStep> {
+    const { pool, recordings, options: { batchSize, seed }, stepsPerEpoch } = this;
+    while (this.stepCount < this.totalSteps) {
+      const epoch = Math.floor(this.stepCount / stepsPerEpoch);
+      const first = (this.stepCount % stepsPerEpoch) * batchSize;
+      const batch = shuffled(recordings.length, seed, epoch).subarray(first, first + batchSize).map((index) => recordings[index]);
       this.place();
-      for (const index of batch) {
-        const { codes, label } = recordingAt(index);
-        const outcome = this.gradients.learn(codes, label);
-        loss += outcome.loss;
-        correct += outcome.prediction === label ? 1 : 0;
-      }
-      this.step(batch.length, this.stepCount / (epochs * batches));
-      yield { loss, correct };
+      const { loss, correct, slopes } = await pool.learn(batch, this.stepCount);
+      this.change(slopes);
+      this.stepCount += 1;
+      yield { epoch, step: this.stepCount, recordings: batch.length, loss, correct, isEndOfEpoch: this.stepCount % stepsPerEpoch === 0 };
     }
   }
 
-  /** What the masked network says of recordings, in software and without noise. */
-  courses(recordings: readonly LabelledFrames[]): Course[] {
+  /** What the masked network says of recordings of the set, in software and without noise. */
+  async courses(recordings: Uint32Array): Promise<Course[]> {
     this.place();
-    return recordings.map(({ codes, label }) => ({ label, means: this.gradients.forward(codes) }));
+    const labels = new Uint8Array(this.pool.set.labels);
+    return (await this.pool.watch(recordings)).map((means, index) => ({ label: labels[recordings[index]], means }));
   }
 
   /** SHA-256 over masks and scores: equal digests are equal searches. */
@@ -93,17 +114,28 @@ export class TopologySearch {
     return hash.digest('hex');
   }
 
+  /** Kept pairs as the chip has them, pruned ones without; and how far each may be off from read to read. */
   private place(): void {
-    for (const [index, layer] of this.layers.entries()) this.gradients.setWeights(index, layer.effectiveWeights);
-    this.gradients.clearGradients();
+    const { pool, network: { weightScale }, options: { noise } } = this;
+    let at = 0;
+    this.layers.forEach(({ weights, mask }, index) => {
+      const { magnitudes, isHealthy } = this.devices[index];
+      for (let weight = 0; weight < weights.length; weight += 1, at += 1) {
+        pool.weights[at] = mask[weight] === 1 ? weights[weight] : 0;
+        if (pool.spreads === undefined || noise === undefined) continue;
+        const ofPruned = isHealthy[weight] === 1 ? Math.SQRT2 * noise.residualSdMicrosiemens : 0;
+        pool.spreads[at] = weightScale * (mask[weight] === 1 ? noise.readFraction * magnitudes[weight] : ofPruned);
+      }
+    });
   }
 
-  /** Cosine schedule from the stated rate to 0. @param done fraction of the steps that are done */
-  private step(batchSize: number, done: number): void {
-    const rate = (this.options.learningRate * (1 + Math.cos(Math.PI * Math.min(1, done)))) / 2;
-    for (const [index, layer] of this.layers.entries()) {
-      layer.step(this.gradients.gradient(index).map((slope) => slope / batchSize), rate);
+  /** Cosine schedule from the stated rate to 0. */
+  private change(slopes: Float32Array): void {
+    const rate = (this.options.learningRate * (1 + Math.cos((Math.PI * this.stepCount) / this.totalSteps))) / 2;
+    let first = 0;
+    for (const layer of this.layers) {
+      layer.step(slopes.subarray(first, first + layer.mask.length), rate);
+      first += layer.mask.length;
     }
-    this.stepCount += 1;
   }
 }

@@ -4,11 +4,26 @@ import { philox } from '../../firmware-protocol/numerics/index.js';
 const firstDecay = 0.9;
 const secondDecay = 0.999;
 const epsilon = 1e-8;
-/** Added to the gradient, not decoupled from it (PRIME.md §4). */
-const weightDecay = 5e-4;
 
 const initialRounds = 10;
 const initialStream = 0x5c0e;
+
+export interface TopologyOptions {
+  /** Fraction of the pairs that have a device which is pruned. */
+  readonly sparsity: number;
+  /** Added to the gradient, not decoupled from it (PRIME.md §4). */
+  readonly weightDecay: number;
+  readonly seed: number;
+}
+
+/** What a layer's search remembers from step to step. */
+export interface TopologyState {
+  readonly scores: Float32Array;
+  /** Running means of slopes and of their squares. */
+  readonly first: Float32Array;
+  readonly second: Float32Array;
+  readonly stepCount: number;
+}
 
 /** One layer's synapses: what each could carry, how much the search wants it, and whether it is kept. */
 export class TopologyLayer {
@@ -17,6 +32,7 @@ export class TopologyLayer {
   private readonly eligible: Uint32Array;
   private readonly first: Float32Array;
   private readonly second: Float32Array;
+  private stepCount = 0;
   private firstPower = 1;
   private secondPower = 1;
 
@@ -25,30 +41,46 @@ export class TopologyLayer {
    * @param isHealthy 1 where a pair has a device; others are pruned and not counted
    * @param fanIn inputs of one output
    */
-  constructor(readonly weights: Float32Array, isHealthy: Uint8Array, fanIn: number, private readonly sparsity: number, seed: number, layer: number) {
+  constructor(readonly weights: Float32Array, isHealthy: Uint8Array, fanIn: number, layer: number, private readonly options: TopologyOptions) {
     this.eligible = Uint32Array.from(isHealthy, (_, index) => index).filter((index) => isHealthy[index] === 1);
-    this.scores = initialScores(weights.length, fanIn, seed, layer);
+    this.scores = initialScores(weights.length, fanIn, options.seed, layer);
     this.mask = new Uint8Array(weights.length);
     this.first = new Float32Array(weights.length);
     this.second = new Float32Array(weights.length);
     this.choose();
   }
 
-  get effectiveWeights(): Float32Array {
-    return this.weights.map((weight, index) => weight * this.mask[index]);
+  get state(): TopologyState {
+    const { scores, first, second, stepCount } = this;
+    return { scores, first, second, stepCount };
+  }
+
+  /** Goes on where another search of the same layer had got to. */
+  restore({ scores, first, second, stepCount }: TopologyState): void {
+    this.scores.set(scores);
+    this.first.set(first);
+    this.second.set(second);
+    while (this.stepCount < stepCount) this.countStep();
+    this.choose();
+  }
+
+  /** Powers as products: how an engine takes a power may change in its last bit. */
+  private countStep(): void {
+    this.stepCount += 1;
+    this.firstPower *= firstDecay;
+    this.secondPower *= secondDecay;
   }
 
   /**
    * One step of Adam on the scores, then the mask anew. The slope of a score is ∂L/∂mask times its sign, straight through the mask of |score|.
-   * @param weightGradient ∂L/∂(effective weight), the mean over a batch
+   * @param slopes ∂L/∂(effective weight), the mean over a batch
    */
-  step(weightGradient: Float32Array, learningRate: number): void {
-    this.firstPower *= firstDecay;
-    this.secondPower *= secondDecay;
-    const { scores, first, second, weights } = this;
+  step(slopes: Float32Array, learningRate: number): void {
+    this.countStep();
+    const { scores, first, second, weights, options: { weightDecay } } = this;
     const rate = (learningRate * Math.sqrt(1 - this.secondPower)) / (1 - this.firstPower);
     for (const index of this.eligible) {
-      const slope = weightGradient[index] * weights[index] * Math.sign(scores[index]) + weightDecay * scores[index];
+      const slope = slopes[index] * weights[index] * Math.sign(scores[index]) + weightDecay * scores[index];
       first[index] = firstDecay * first[index] + (1 - firstDecay) * slope;
       second[index] = secondDecay * second[index] + (1 - secondDecay) * slope * slope;
       scores[index] -= (rate * first[index]) / (Math.sqrt(second[index]) + epsilon);
@@ -62,7 +94,7 @@ export class TopologyLayer {
     mask.fill(0);
     if (eligible.length === 0) return;
     const sizes = Float32Array.from(eligible, (index) => Math.abs(scores[index])).sort();
-    const limit = sizes[Math.round(this.sparsity * (eligible.length - 1))];
+    const limit = sizes[Math.round(this.options.sparsity * (eligible.length - 1))];
     for (const index of eligible) if (Math.abs(scores[index]) >= limit) mask[index] = 1;
   }
 }

@@ -10,7 +10,7 @@ import type { SentRecording } from '../../server/dataset/recording-pack.js';
 import type { CalibrationRecord } from '../../server/calibration/record.js';
 import type { JobContext } from '../../server/job/scheduler.js';
 import type { Job } from '../../server/job/state.js';
-import type { Bundle } from '../../server/network/bundle.js';
+import { type Bundle, bundleFromFiles } from '../../server/network/bundle.js';
 import { type Database, openDatabase } from '../../server/store/database.js';
 import type { Staleness } from '../../server/store/stale-snapshots.js';
 import { WearLedger } from '../../server/store/wear-ledger.js';
@@ -73,6 +73,11 @@ export class ArrayBench {
         const digest = hex(sha256(bytes));
         this.objects.set(digest, bytes);
         return digest;
+      },
+      keepModel: (files) => {
+        const bundle = bundleFromFiles(files);
+        this.bundles.set(bundle.digest, bundle);
+        return bundle;
       },
       calibrations: { newest: () => this.calibrations.at(-1), add: (record) => void this.calibrations.push(record) },
       now: () => '2025-07-01T12:00:00.000Z',

@@ -11,7 +11,7 @@ import { EventBus } from '../../server/event-bus.js';
 import { Scheduler } from '../../server/job/scheduler.js';
 import type { Job } from '../../server/job/state.js';
 import { JobStore } from '../../server/job/store.js';
-import type { Bundle } from '../../server/network/bundle.js';
+import { type Bundle, bundleFromFiles } from '../../server/network/bundle.js';
 import { type Database, openDatabase } from '../../server/store/database.js';
 import { StoredRequestLog } from '../../server/store/request-log.js';
 import { WearLedger } from '../../server/store/wear-ledger.js';
@@ -52,7 +52,7 @@ class Life {
     });
     const sources: ArraySources = {
       connectTimeoutMilliseconds: 60_000, meter: new WearMeter(this.ledger), model: (id) => bench.bundles.get(id) as Bundle, models: () => [],
-      snapshot: () => snapshotCodes(new Uint8Array(0)), keep: () => '', earlierCheckpoint: (job, name) => this.store.earlierCheckpoint(job, name),
+      snapshot: () => snapshotCodes(new Uint8Array(0)), keep: () => '', keepModel: bundleFromFiles, earlierCheckpoint: (job, name) => this.store.earlierCheckpoint(job, name),
       dataset: () => [], staleness: () => null, markStale: () => undefined, now: () => new Date(0).toISOString(),
     };
     this.operations = arrayOperations(sources);

@@ -1,10 +1,9 @@
 // The long counts, one part after the other, each held to its bar. Exit code 1 where one is missed.
 import { spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { packageFolder } from '../../server/version.js';
-import { demonstrationNetwork } from '../../server/training/demonstration.js';
-import { filmedFrames } from '../../server/training/digits.js';
-import { committedSearch } from '../rig/committed-search.js';
+import { committedReport, committedSearch } from '../rig/committed-search.js';
 import { firmwareSkip, make } from '../rig/firmware-board.js';
 import { soakDecoder } from './decoder.js';
 import { paced } from './paced.js';
@@ -61,10 +60,12 @@ const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
     return problems.length === 0 ? undefined : problems.join('; ');
   },
   async training() {
-    const { search, report } = committedSearch();
-    search.epoch(0, filmedFrames('train', report.digits, demonstrationNetwork.timestepCount));
-    say(`training: masks and scores after an epoch of ${report.digits} digits`);
-    return search.digest() === report.history[0].digest ? undefined : 'they are others than those of the committed training';
+    const { parameters: { films = 0 }, epochs: [{ digest }] } = committedReport();
+    const { search, pool } = committedSearch(films, availableParallelism());
+    for await (const { isEndOfEpoch } of search.steps()) if (isEndOfEpoch) break;
+    await pool.close();
+    say(`training: masks and scores after an epoch of ${films} digits`);
+    return search.digest() === digest ? undefined : 'they are others than those of the committed training';
   },
   async kills() {
     const { status } = spawnSync('npx', ['tap', 'run', '--disable-coverage', '--allow-empty-coverage', '--reporter=terse', 'test/kill.test.ts'], {

@@ -1,0 +1,232 @@
+import { availableParallelism } from 'node:os';
+import { setImmediate } from 'node:timers/promises';
+import { wholeArray } from '../../driver/index.js';
+import { MacroError } from '../../proto/error.js';
+import type { MeteredArray } from '../array/metered-array.js';
+import type { Operation, OperationJob } from '../array/operation.js';
+import { planOf } from '../array/plan.js';
+import { takeSnapshot } from '../array/snapshot.js';
+import { binEvents } from '../dataset/frames.js';
+import { parseRecording } from '../dataset/recording.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
+import { type Bundle, filesOfBundle } from '../network/bundle.js';
+import { fingerprintOf, snapshotDigest } from '../network/snapshot.js';
+import type { Snapshot } from '../snapshot/snapshot.js';
+import { checkpointOf, type EpochRow, type EpochTally, maskOf, masksOf, restoreSearch, type SearchCheckpoint } from './checkpoint.js';
+import { type ChipDevices, chipDevices } from './chip-devices.js';
+import { filmedFramesOf } from './digits.js';
+import { fitThreshold } from './early-stop.js';
+import { formingFigures } from './forming-advice.js';
+import { GradientPool } from './gradient-pool.js';
+import { type TrainParameters, trainParameters, trainSchema } from './parameters.js';
+import { TopologySearch } from './search.js';
+import { shuffled } from './shuffle.js';
+import { type LabelledFrames, type TrainingSet, trainingSet } from './training-set.js';
+
+/** Where a search finds what it learns from, and leaves what it found. */
+export interface TrainingSources {
+  /** @throws MacroError DATASET_UNKNOWN */
+  dataset(id: string): readonly SentRecording[];
+  /** Codes of a map of the whole array by its digest; undefined where the service does not hold it. */
+  snapshot(digest: string): Uint16Array | undefined;
+  keepSnapshot?(snapshot: Snapshot): void;
+  keep(bytes: Uint8Array): string;
+  keepModel(files: ReadonlyMap<string, Uint8Array>): Bundle;
+  /** Date and time, as ISO 8601 says it. */
+  now(): string;
+}
+
+const checkpointName = 'search';
+/** Steps between two checkpoints, beside those at the end of each epoch. */
+const checkpointSteps = 100;
+/** The order of the recordings that validation takes its own from; epochs count from 0. */
+const validationTurn = 2 ** 32 - 1;
+/** Recordings that are binned before others get a turn. */
+const binnedAtOnce = 32;
+
+const bytesOf = (codes: Uint16Array) => new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength);
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+
+function refuseStopped({ signal }: MeteredArray): void {
+  if (signal?.aborted === true) throw new MacroError('CANCELLED', 'the search was stopped between two steps; submit it again and it goes on');
+}
+
+interface ChipMap {
+  readonly codes: Uint16Array;
+  readonly digest: string;
+  readonly arrayState: string;
+}
+
+/** The map that a search is made on: that of an earlier start, one that is named, or a fresh read. */
+async function chipMap(array: MeteredArray, parameters: TrainParameters, job: OperationJob, sources: TrainingSources, earlier?: SearchCheckpoint): Promise<ChipMap> {
+  const arrayState = hex((await array.device.status()).arrayState);
+  const digest = earlier?.snapshot ?? parameters.snapshot;
+  if (digest !== undefined) {
+    const codes = sources.snapshot(digest);
+    if (codes === undefined) throw new MacroError('BAD_REQUEST', `there is no snapshot "${digest}"`, { field: 'snapshot' });
+    return { codes, digest, arrayState };
+  }
+  const asked = { reads: 1, averages: parameters.averages, conditions: {} };
+  const snapshot = await takeSnapshot(array, asked, { job: job.id, takenAt: sources.now() });
+  sources.keepSnapshot?.(snapshot);
+  sources.keep(bytesOf(snapshot.codes));
+  return { codes: snapshot.codes, digest: snapshotDigest(snapshot.codes), arrayState };
+}
+
+function labelledFrames({ bytes, input, label }: SentRecording, { network, split }: TrainParameters): LabelledFrames {
+  const { codes } = binEvents(parseRecording(bytes, input, label), network.timestepCount, split);
+  if (label === null) throw new MacroError('BAD_REQUEST', `${input} has no label; its folder names it, as Train/7/60001.bin`, { field: 'dataset' });
+  return { codes, label };
+}
+
+/** Binned in turns, so that whoever else is served waits for some recordings and not for all. */
+async function loadSet(parameters: TrainParameters, sources: TrainingSources, array: MeteredArray): Promise<TrainingSet> {
+  const { dataset, films = 0, network } = parameters;
+  const recordings = dataset === undefined ? undefined : sources.dataset(dataset);
+  const frames: LabelledFrames[] = [];
+  const count = recordings?.length ?? films;
+  for (let index = 0; index < count; index += 1) {
+    frames.push(recordings ? labelledFrames(recordings[index], parameters) : filmedFramesOf('train', index, network.timestepCount));
+    if (index % binnedAtOnce !== 0) continue;
+    refuseStopped(array);
+    await setImmediate();
+  }
+  return trainingSet(count, (index) => frames[index]);
+}
+
+/** Recordings to learn from and others to validate with. */
+export function divided(count: number, { seed, validationFraction }: Pick<TrainParameters, 'seed' | 'validationFraction'>): { learn: Uint32Array; validate: Uint32Array } {
+  const order = shuffled(count, seed, validationTurn);
+  const validated = Math.round(validationFraction * count);
+  if (validated >= count) throw new MacroError('BAD_REQUEST', `validationFraction leaves none of ${count} recordings to learn from`, { field: 'validationFraction' });
+  return { learn: order.subarray(validated).sort(), validate: order.subarray(0, validated).sort() };
+}
+
+const accuracyOf = (courses: Awaited<ReturnType<TopologySearch['courses']>>) => {
+  const right = courses.filter(({ label, means }) => {
+    const last = means[means.length - 1];
+    return last.indexOf(Math.max(...last)) === label;
+  });
+  return courses.length === 0 ? null : right.length / courses.length;
+};
+
+/** A search as a job runs it: epoch by epoch, with what it needs to go on after whatever stops it. */
+class TrainingRun {
+  private readonly history: EpochRow[];
+  private tally: EpochTally;
+
+  constructor(
+    private readonly search: TopologySearch, private readonly map: ChipMap, private readonly validate: Uint32Array, private readonly job: OperationJob,
+    earlier: SearchCheckpoint | undefined,
+  ) {
+    this.history = [...(earlier?.history ?? [])];
+    if (earlier !== undefined) restoreSearch(search, earlier);
+    this.tally = earlier?.tally ?? this.emptyTally();
+    this.history.forEach((row) => { job.row(row); });
+  }
+
+  /** @returns a row an epoch */
+  async run(array: MeteredArray): Promise<readonly EpochRow[]> {
+    const { search, job } = this;
+    for await (const { step, loss, correct, recordings, epoch, isEndOfEpoch } of search.steps()) {
+      const { tally } = this;
+      this.tally = { ...tally, loss: tally.loss + loss, correct: tally.correct + correct, recordings: tally.recordings + recordings };
+      job.progress(step, search.totalSteps, { epoch: epoch + 1, loss: loss / recordings, accuracy: correct / recordings });
+      if (isEndOfEpoch) await this.endEpoch(epoch);
+      const isStopped = array.signal?.aborted === true;
+      if (isEndOfEpoch || isStopped || step % checkpointSteps === 0) this.save();
+      if (step < search.totalSteps) refuseStopped(array);
+    }
+    return this.history;
+  }
+
+  private emptyTally(): EpochTally {
+    return { loss: 0, correct: 0, recordings: 0, masks: masksOf(this.search) };
+  }
+
+  private async endEpoch(epoch: number): Promise<void> {
+    const { loss, correct, recordings, masks } = this.tally;
+    const changedPairs = this.search.layers.reduce((sum, { mask }, layer) => {
+      const before = maskOf(masks[layer]);
+      return sum + mask.reduce((count, kept, pair) => count + (kept === before[pair] ? 0 : 1), 0);
+    }, 0);
+    const validationAccuracy = accuracyOf(await this.search.courses(this.validate));
+    const row = {
+      epoch: epoch + 1, meanLoss: loss / recordings, accuracy: correct / recordings, validationAccuracy, changedPairs, digest: this.search.digest(),
+    };
+    this.history.push(row);
+    this.job.row(row);
+    this.tally = this.emptyTally();
+  }
+
+  private save(): void {
+    const { digest: snapshot, arrayState } = this.map;
+    this.job.checkpoint(checkpointName, checkpointOf(this.search, { snapshot, arrayState, history: this.history, tally: this.tally }));
+  }
+}
+
+/** What was found, as a bundle. The threshold of its early stop is fitted on what was kept for validation, or else on what was learned from. */
+function bundleOf(array: MeteredArray, search: TopologySearch, chip: ChipDevices, map: ChipMap, parameters: TrainParameters, threshold: number): Map<string, Uint8Array> {
+  const { identity: { chipId, geometry } } = array;
+  const { network } = parameters;
+  const record = {
+    format: 'prime-chip/1' as const, chipId, fingerprint: fingerprintOf(chip.codes, geometry), snapshotDigest: map.digest, weightScale: chip.weightScale,
+    placements: [...chip.placements],
+  };
+  const layers = network.layers.map(({ name }, index) => ({ name, mask: search.layers[index].mask, scores: search.layers[index].scores }));
+  const found = { ...network, weightScale: chip.weightScale, earlyStop: { ...network.earlyStop, threshold } };
+  return filesOfBundle({ network: found, layers, chip: record });
+}
+
+/**
+ * The job kind `train`: reads the chip once and searches, on the host and on those very conductances, which synapses to keep. Nothing is pulsed: the mask
+ * is applied by whoever wants it (`apply-mask`). Pairs without a working device are pruned from the start and count for nothing, so that a search on a chip
+ * that already carries a mask prunes and never re-grows. A job that is submitted again goes on where the last one stopped.
+ */
+export function trainOperation(sources: TrainingSources): Operation<TrainParameters> {
+  return {
+    name: 'train',
+    schema: trainSchema,
+    parametersOf(given) {
+      const parameters = trainParameters(given);
+      const { dataset } = parameters;
+      if (dataset !== undefined) for (const recording of sources.dataset(dataset)) labelledFrames(recording, parameters);
+      return parameters;
+    },
+    async plan(array, { averages, epochs, batchSize, dataset, films = 0, validationFraction }) {
+      const map = await array.read({ ...wholeArray, bitLines: 1 }, averages);
+      const whole = { ...map, operationNanoseconds: map.operationNanoseconds * wholeArray.bitLines };
+      const count = dataset === undefined ? films : sources.dataset(dataset).length;
+      const learned = count - Math.round(validationFraction * count);
+      const figures = { recordings: count, steps: epochs * Math.ceil(learned / batchSize) };
+      return planOf('train', array, whole, averages, wholeArray.bitLines * wholeArray.sourceLines, [], figures);
+    },
+    async run(array, parameters, job) {
+      const earlier = job.earlierCheckpoint(checkpointName) as SearchCheckpoint | undefined;
+      const map = await chipMap(array, parameters, job, sources, earlier);
+      const isSame = earlier?.arrayState === map.arrayState;
+      const chip = chipDevices(map.codes, array.identity.geometry, parameters.network);
+      const network = { ...parameters.network, weightScale: chip.weightScale };
+      const set = await loadSet(parameters, sources, array);
+      const { learn, validate } = divided(set.count, parameters);
+      const { seed, timestepLossFraction, noise } = parameters;
+      const workerCount = availableParallelism();
+      const pool = new GradientPool(network, set, { seed, timestepLossFraction, isNoisy: noise !== undefined, workerCount });
+      try {
+        const search = new TopologySearch(network, chip.layers, parameters, pool, learn);
+        const history = await new TrainingRun(search, map, validate, job, isSame ? earlier : undefined).run(array);
+        const courses = await search.courses(validate.length > 0 ? validate : learn);
+        const threshold = fitThreshold(courses, network.earlyStop.temperature);
+        const bundle = sources.keepModel(bundleOf(array, search, chip, map, parameters, threshold));
+        const { epoch: epochs, ...last } = history[history.length - 1];
+        return {
+          model: bundle.digest, snapshot: map.digest, recordings: set.count, validated: validate.length, epochs, ...last, threshold,
+          weightScale: chip.weightScale, ...formingFigures(chip),
+        };
+      } finally {
+        await pool.close();
+      }
+    },
+  };
+}
+
