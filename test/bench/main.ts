@@ -4,8 +4,9 @@ import { inferFigures } from './infer.js';
 import { lineResistanceFigures } from './line-resistance.js';
 import { linkFigures } from './link.js';
 import { measure, type Row } from './measure.js';
+import { trainFigures } from './train.js';
 
-const figures = [...inferFigures, ...lineResistanceFigures, ...linkFigures];
+const figures = [...inferFigures, ...lineResistanceFigures, ...linkFigures, ...trainFigures];
 
 function asText({ name, value, unit, baseline, ratio, median, loaded }: Row): string {
   const against = baseline === null ? '' : `  ${ratio} × ${baseline.name} (${baseline.value})`;
