@@ -1,6 +1,8 @@
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Network } from '../network/network.js';
+import { packageFolder } from '../version.js';
 import { type Batch, BatchGradients, type GradientBench, type GroupOutcome, groupCount } from './batch-gradients.js';
 import { gradientPlaces } from './gradient.js';
 import type { TrainingSet } from './training-set.js';
@@ -14,6 +16,9 @@ export interface GradientOptions {
   /** 0: in the thread that asks. */
   readonly workerCount: number;
 }
+
+/** Of the build, wherever this runs from: a thread begins with a file that needs no compiler. */
+const workerFile = join(packageFolder(), 'dist', 'server', 'training', 'gradient-worker.js');
 
 type Member = (batch: Batch) => Promise<GroupOutcome[]>;
 
@@ -39,7 +44,7 @@ export class GradientPool {
     this.weights = new Float32Array(bench.weights);
     this.spreads = bench.spreads && new Float32Array(bench.spreads);
     this.gradients = new Float32Array(bench.gradients);
-    this.workers = Array.from({ length: workerCount }, () => new Worker(new URL('./gradient-worker.js', import.meta.url), { workerData: bench }));
+    this.workers = Array.from({ length: workerCount }, () => new Worker(workerFile, { workerData: bench }));
     this.members = workerCount === 0 ? [inThisThread(bench)] : this.workers.map(asked);
   }
 

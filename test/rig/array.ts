@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { Device, WearCounts } from '../../driver/index.js';
+import { snapshotCodes } from '../../server/array/apply-mask.js';
 import { type ArraySources, arrayJob, arrayOperations, planOperation } from '../../server/array/job.js';
 import type { Plan } from '../../server/array/plan.js';
 import { WearMeter } from '../../server/array/wear-meter.js';
@@ -65,7 +66,10 @@ export class ArrayBench {
       meter: this.meter,
       model: (id) => this.bundles.get(id) as Bundle,
       models: () => [...this.bundles.keys()],
-      snapshot: (digest) => this.snapshots.get(digest),
+      snapshot: (digest) => {
+        const kept = this.objects.get(digest);
+        return this.snapshots.get(digest) ?? (kept && snapshotCodes(kept));
+      },
       dataset: (id) => this.datasets.get(id) ?? [],
       staleness: (digest) => this.stale.get(digest) ?? null,
       markStale: (digest, staleness) => this.stale.set(digest, staleness),
