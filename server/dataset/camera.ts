@@ -1,6 +1,7 @@
 import { MacroError } from '../../proto/error.js';
 import { digitPixels } from './mnist.js';
 import { fieldPixels, type Recording } from './recording.js';
+import { filmEventsMaximum, lightLevels, screenPixels, Sensor, stepMicroseconds } from './sensor.js';
 
 /**
  * A model of how N-MNIST was recorded (Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets using
@@ -10,6 +11,8 @@ import { fieldPixels, type Recording } from './recording.js';
 export interface CameraParameters {
   /** Where the digit stands on the sensor every 10 ms, in pixels right of and below its centre. */
   readonly pathPixels: readonly (readonly [right: number, below: number])[];
+  /** Pixels of the sensor that a pixel of the image covers, each way. */
+  readonly magnification: number;
   /** Light of full ink over light of the bare screen. */
   readonly inkLightFraction: number;
   /** Width (sd) of the blur of lens and screen. */
@@ -45,8 +48,7 @@ const nmnistPath = [
 ] as const;
 
 const knotMicroseconds = 10_000;
-const stepMicroseconds = 1000;
-const fieldCount = fieldPixels * fieldPixels;
+const stepsPerKnot = knotMicroseconds / stepMicroseconds;
 
 /**
  * The camera of N-MNIST, fitted to real recordings whose digits were filmed again from their MNIST images: path, noise and leak to 1 000
@@ -55,6 +57,7 @@ const fieldCount = fieldPixels * fieldPixels;
  */
 export const nmnistCamera: CameraParameters = {
   pathPixels: nmnistPath,
+  magnification: 1,
   // Below 1: a dark digit on a bright screen. The edge that moves ahead is OFF in the recordings. A bright digit with swapped polarity was
   // searched for too and fits worse: cosine of 5 ms frames 0.53 instead of 0.62.
   inkLightFraction: 0.125,
@@ -77,6 +80,7 @@ export const nmnistCamera: CameraParameters = {
 };
 
 const parameterRanges: Readonly<Record<Exclude<keyof CameraParameters, 'pathPixels'>, readonly [minimum: number, maximum: number]>> = {
+  magnification: [0.8, 1.25],
   inkLightFraction: [0.001, 1],
   blurPixels: [0, 3],
   photoreceptorMicroseconds: [0, 1e6],
@@ -104,47 +108,6 @@ function checkParameters(parameters: CameraParameters): void {
   if (pathPixels.some((place) => place.some(isOutside))) throw refuse('pathPixels', 'leaves the range −6 to 6 pixels');
 }
 
-/** xoshiro128** (Blackman and Vigna 2018), its state filled by splitmix32. */
-class CameraChance {
-  private readonly state = new Uint32Array(4);
-
-  constructor(seed: number) {
-    let z = seed >>> 0;
-    for (let word = 0; word < 4; word += 1) {
-      z = (z + 0x9e3779b9) >>> 0;
-      let mixed = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
-      mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
-      this.state[word] = mixed ^ (mixed >>> 15);
-    }
-  }
-
-  private nextUint32(): number {
-    const s = this.state;
-    const product = Math.imul(s[1], 5);
-    const result = Math.imul((product << 7) | (product >>> 25), 9) >>> 0;
-    const shifted = s[1] << 9;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= shifted;
-    s[3] = (s[3] << 11) | (s[3] >>> 21);
-    return result;
-  }
-
-  /** Uniform in [0, 1). */
-  uniform(): number {
-    return this.nextUint32() / 2 ** 32;
-  }
-
-  /** Nearly normal, from sums of uniforms: the same digits on every platform, and tails that end at 6. */
-  normal(): number {
-    let sum = -6;
-    for (let term = 0; term < 12; term += 1) sum += this.uniform();
-    return sum;
-  }
-}
-
 /** Catmull-Rom through the knots of the path, which rests before the first and after the last. */
 function placeAt(path: CameraParameters['pathPixels'], microseconds: number): { right: number; below: number } {
   const last = path.length - 1;
@@ -158,156 +121,101 @@ function placeAt(path: CameraParameters['pathPixels'], microseconds: number): { 
   return { right: along(0), below: along(1) };
 }
 
-/** Paper around the digit, so that every pixel of the sensor sees some at every place of the path. */
-const marginPixels = 12;
-const screenPixels = digitPixels + 2 * marginPixels;
+/** Middle of the screen and of an image, in pixels from the middle of their first. */
+const screenMiddle = (screenPixels - 1) / 2;
+const digitMiddle = (digitPixels - 1) / 2;
 
-function blurAlong(source: Float32Array, stride: number, kernel: Float32Array): Float32Array {
-  const radius = (kernel.length - 1) / 2;
+function blurAlong(source: Float32Array, stride: number, taps: Float32Array): Float32Array {
+  const radius = (taps.length - 1) / 2;
   const result = new Float32Array(source.length);
   for (let at = radius * stride; at < source.length - radius * stride; at += 1) {
     let sum = 0;
-    for (let tap = -radius; tap <= radius; tap += 1) sum += kernel[tap + radius] * source[at + tap * stride];
+    for (let tap = -radius; tap <= radius; tap += 1) sum += taps[tap + radius] * source[at + tap * stride];
     result[at] = sum;
   }
   return result;
 }
 
-/** Ink on the screen, 0 to 1, as the lens shows it. */
-function blurredScreen(image: Uint8Array, blurPixels: number): Float32Array {
-  const screen = new Float32Array(screenPixels * screenPixels);
-  for (let y = 0; y < digitPixels; y += 1) {
-    for (let x = 0; x < digitPixels; x += 1) {
-      screen[(y + marginPixels) * screenPixels + x + marginPixels] = image[y * digitPixels + x] / 255;
-    }
-  }
+function blurTaps(blurPixels: number): Float32Array {
   const radius = Math.max(1, Math.ceil(3 * blurPixels));
   const taps = Float32Array.from({ length: 2 * radius + 1 }, (_, tap) => Math.exp(-((tap - radius) ** 2) / (2 * blurPixels ** 2 + 1e-9)));
   const total = taps.reduce((sum, tap) => sum + tap, 0);
-  const kernel = taps.map((tap) => tap / total);
-  return blurAlong(blurAlong(screen, 1, kernel), screenPixels, kernel);
+  return taps.map((tap) => tap / total);
 }
 
-const lightLevels = 4096;
+/** Ink of an image between its pixels, 0 to 1; there is none around it. */
+function inkAt(image: Uint8Array, x: number, y: number): number {
+  const [left, top] = [Math.floor(x), Math.floor(y)];
+  const ink = (column: number, row: number) =>
+    column < 0 || row < 0 || column >= digitPixels || row >= digitPixels ? 0 : image[row * digitPixels + column] / 255;
+  const along = (row: number) => ink(left, row) + (x - left) * (ink(left + 1, row) - ink(left, row));
+  return along(top) + (y - top) * (along(top + 1) - along(top));
+}
+
+/** Ink on the screen, 0 to 1, as the lens shows it. */
+function blurredScreen(image: Uint8Array, { magnification, blurPixels }: CameraParameters): Float32Array {
+  const screen = new Float32Array(screenPixels * screenPixels);
+  const inkedPixels = Math.ceil((magnification * (digitPixels + 1)) / 2);
+  for (let y = Math.floor(screenMiddle) - inkedPixels; y <= screenMiddle + inkedPixels; y += 1) {
+    for (let x = Math.floor(screenMiddle) - inkedPixels; x <= screenMiddle + inkedPixels; x += 1) {
+      const [right, below] = [x, y].map((place) => (place - screenMiddle) / magnification + digitMiddle);
+      screen[y * screenPixels + x] = inkAt(image, right, below);
+    }
+  }
+  const taps = blurTaps(blurPixels);
+  return blurAlong(blurAlong(screen, 1, taps), screenPixels, taps);
+}
 
 /** Log of light for each of 4 097 levels of ink, in single precision, so that one platform's logarithm is another's. */
 function logLightTable(inkLightFraction: number): Float32Array {
-  return Float32Array.from({ length: lightLevels + 1 }, (_, level) => Math.log(1 - (1 - inkLightFraction) * (level / lightLevels)));
+  const table = new Float32Array(lightLevels + 1);
+  for (let level = 0; level <= lightLevels; level += 1) table[level] = Math.log(1 - (1 - inkLightFraction) * (level / lightLevels));
+  return table;
 }
 
-/** Log light of each sensor pixel with the digit at a place. */
-function logLight(screen: Float32Array, table: Float32Array, right: number, below: number, result: Float32Array): void {
-  const inset = marginPixels - (fieldPixels - digitPixels) / 2;
-  const fromX = inset - right;
-  const fromY = inset - below;
-  const firstX = Math.floor(fromX);
-  const firstY = Math.floor(fromY);
-  const u = fromX - firstX;
-  const v = fromY - firstY;
-  for (let y = 0, pixel = 0; y < fieldPixels; y += 1) {
-    let at = (firstY + y) * screenPixels + firstX;
-    for (let x = 0; x < fieldPixels; x += 1, at += 1, pixel += 1) {
-      const upper = screen[at] + u * (screen[at + 1] - screen[at]);
-      const lower = screen[at + screenPixels] + u * (screen[at + screenPixels + 1] - screen[at + screenPixels]);
-      result[pixel] = table[Math.round((upper + v * (lower - upper)) * lightLevels)];
-    }
+let theSensor: Sensor | undefined;
+let inkLightOfTable: number | undefined;
+
+/** The sensor with a digit before it. There is one: a film is over before the next begins. */
+function sensorFor(image: Uint8Array, parameters: CameraParameters): Sensor {
+  theSensor ??= new Sensor();
+  if (inkLightOfTable !== parameters.inkLightFraction) {
+    theSensor.table.set(logLightTable(parameters.inkLightFraction));
+    inkLightOfTable = parameters.inkLightFraction;
   }
+  theSensor.screen.set(blurredScreen(image, parameters));
+  return theSensor;
 }
 
-interface Event {
-  readonly pixel: number;
-  readonly polarity: number;
-  readonly timeMicroseconds: number;
+/** Where the digit stands in each step. @returns the number of steps */
+function layPath(sensor: Sensor, { pathPixels, startJitterMicroseconds, placeJitterPixels }: CameraParameters): number {
+  const delay = startJitterMicroseconds * sensor.normal();
+  const offsetRight = placeJitterPixels * sensor.normal();
+  const offsetBelow = placeJitterPixels * sensor.normal();
+  const corner = (screenPixels - fieldPixels) / 2;
+  const steps = (pathPixels.length - 1) * stepsPerKnot;
+  for (let step = 0; step <= steps; step += 1) {
+    const { right, below } = placeAt(pathPixels, step * stepMicroseconds - delay);
+    sensor.places[2 * step] = corner - (right + offsetRight);
+    sensor.places[2 * step + 1] = corner - (below + offsetBelow);
+  }
+  return steps;
 }
 
-/** The pixels of the sensor: reference level, thresholds, and until when each is blind. */
-class Sensor {
-  private readonly level = new Float32Array(fieldCount);
-  private readonly reference = new Float32Array(fieldCount);
-  private readonly blindUntil = new Float64Array(fieldCount);
-  private readonly onThreshold = new Float32Array(fieldCount);
-  private readonly offThreshold = new Float32Array(fieldCount);
-  readonly events: Event[] = [];
-
-  constructor(private readonly parameters: CameraParameters, private readonly chance: CameraChance, light: Float32Array) {
-    const { onThreshold, offThreshold, thresholdMismatch } = parameters;
-    for (let pixel = 0; pixel < fieldCount; pixel += 1) {
-      this.onThreshold[pixel] = onThreshold * Math.max(0.2, 1 + thresholdMismatch * chance.normal());
-      this.offThreshold[pixel] = offThreshold * Math.max(0.2, 1 + thresholdMismatch * chance.normal());
-      this.level[pixel] = light[pixel];
-      // The camera has looked at the still digit for long, so its leak has brought each pixel somewhere on its way to the next ON event.
-      const since = chance.uniform() * this.onThreshold[pixel];
-      this.reference[pixel] = light[pixel] - since;
-    }
-  }
-
-  /** Follows the light over one step that ends at `end`, and sends what crosses a threshold. */
-  step(light: Float32Array, end: number): void {
-    const { photoreceptorMicroseconds, leakHertz, onThreshold } = this.parameters;
-    const follow = photoreceptorMicroseconds <= 0 ? 1 : 1 - 1 / (1 + stepMicroseconds / photoreceptorMicroseconds);
-    const leak = leakHertz * onThreshold * stepMicroseconds * 1e-6;
-    const start = end - stepMicroseconds;
-    const { level, reference, blindUntil } = this;
-    for (let pixel = 0; pixel < fieldCount; pixel += 1) {
-      const before = level[pixel];
-      const after = before + follow * (light[pixel] - before);
-      level[pixel] = after;
-      const change = after - (reference[pixel] -= leak);
-      const isQuiet = change < this.onThreshold[pixel] && change > -this.offThreshold[pixel] && blindUntil[pixel] <= start;
-      if (!isQuiet) this.cross(pixel, before, after, end);
-    }
-    this.noise(end);
-  }
-
-  private cross(pixel: number, before: number, after: number, end: number): void {
-    const start = end - stepMicroseconds;
-    const slope = (after - before) / stepMicroseconds;
-    const levelAt = (time: number) => before + slope * (time - start);
-    let now = start;
-    for (;;) {
-      const blind = this.blindUntil[pixel];
-      if (blind >= end) return;
-      if (blind > now) {
-        now = blind;
-        this.reference[pixel] = levelAt(now);
-      }
-      const change = after - this.reference[pixel];
-      const polarity = change >= this.onThreshold[pixel] ? 1 : change <= -this.offThreshold[pixel] ? 0 : -1;
-      if (polarity < 0) return;
-      const target = this.reference[pixel] + (polarity === 1 ? this.onThreshold[pixel] : -this.offThreshold[pixel]);
-      if (slope !== 0) now = Math.min(end, Math.max(now, start + (target - before) / slope));
-      this.send(pixel, polarity, now);
-    }
-  }
-
-  private send(pixel: number, polarity: number, time: number): void {
-    this.events.push({ pixel, polarity, timeMicroseconds: Math.floor(time) });
-    const threshold = polarity === 1 ? this.onThreshold[pixel] : -this.offThreshold[pixel];
-    this.reference[pixel] += threshold;
-    this.blindUntil[pixel] = time + Math.max(1, this.parameters.refractoryMicroseconds);
-  }
-
-  private noise(end: number): void {
-    const expected = this.parameters.noiseHertz * 2 * fieldCount * stepMicroseconds * 1e-6;
-    let count = Math.floor(expected) + (this.chance.uniform() < expected - Math.floor(expected) ? 1 : 0);
-    for (; count > 0; count -= 1) {
-      const pixel = Math.floor(this.chance.uniform() * fieldCount);
-      const polarity = this.chance.uniform() < 0.5 ? 0 : 1;
-      this.events.push({ pixel, polarity, timeMicroseconds: Math.floor(end - this.chance.uniform() * stepMicroseconds) });
-    }
-  }
-}
-
-function toRecording(events: Event[], name: string, label: number | null): Recording {
-  events.sort((left, right) => left.timeMicroseconds - right.timeMicroseconds || left.pixel - right.pixel);
-  return {
-    name,
-    label,
-    x: Uint8Array.from(events, ({ pixel }) => pixel % fieldPixels),
-    y: Uint8Array.from(events, ({ pixel }) => Math.floor(pixel / fieldPixels)),
-    polarity: Uint8Array.from(events, ({ polarity }) => polarity),
-    timeMicroseconds: Uint32Array.from(events, ({ timeMicroseconds }) => timeMicroseconds),
+function recordingOf(keys: Float64Array, name: string, label: number | null): Recording {
+  const count = keys.length;
+  const recording = {
+    name, label, x: new Uint8Array(count), y: new Uint8Array(count), polarity: new Uint8Array(count), timeMicroseconds: new Uint32Array(count),
   };
+  for (let event = 0; event < count; event += 1) {
+    const time = Math.floor(keys[event] / 4096);
+    const place = keys[event] - time * 4096;
+    recording.x[event] = (place >> 1) % fieldPixels;
+    recording.y[event] = Math.floor((place >> 1) / fieldPixels);
+    recording.polarity[event] = place & 1;
+    recording.timeMicroseconds[event] = time;
+  }
+  return recording;
 }
 
 export interface FilmOptions {
@@ -331,23 +239,17 @@ export function filmDigit(image: Uint8Array, options: FilmOptions): Recording {
   }
   const parameters = { ...nmnistCamera, ...options.camera };
   checkParameters(parameters);
-  const chance = new CameraChance(options.seed);
-  const delay = parameters.startJitterMicroseconds * chance.normal();
-  const offsetRight = parameters.placeJitterPixels * chance.normal();
-  const offsetBelow = parameters.placeJitterPixels * chance.normal();
-  const screen = blurredScreen(image, parameters.blurPixels);
-  const table = logLightTable(parameters.inkLightFraction);
-  const light = new Float32Array(fieldCount);
-  const lightAt = (time: number) => {
-    const { right, below } = placeAt(parameters.pathPixels, time - delay);
-    logLight(screen, table, right + offsetRight, below + offsetBelow, light);
-  };
-  lightAt(0);
-  const sensor = new Sensor(parameters, chance, light);
-  const stepCount = ((parameters.pathPixels.length - 1) * knotMicroseconds) / stepMicroseconds;
-  for (let step = 1; step <= stepCount; step += 1) {
-    lightAt(step * stepMicroseconds);
-    sensor.step(light, step * stepMicroseconds);
-  }
-  return toRecording(sensor.events, options.name ?? `digit-${options.seed}`, options.label ?? null);
+  const { name = `digit-${options.seed}`, label = null } = options;
+  const sensor = sensorFor(image, parameters);
+  sensor.begin(options.seed);
+  const steps = layPath(sensor, parameters);
+  const keys = sensor.film(steps, {
+    ...parameters,
+    followedPart: parameters.photoreceptorMicroseconds <= 0 ? 1 : 1 - 1 / (1 + stepMicroseconds / parameters.photoreceptorMicroseconds),
+    leak: parameters.leakHertz * parameters.onThreshold * stepMicroseconds * 1e-6,
+    refractoryMicroseconds: Math.max(1, parameters.refractoryMicroseconds),
+    noise: parameters.noiseHertz * 2 * fieldPixels ** 2 * stepMicroseconds * 1e-6,
+  });
+  if (keys === undefined) throw new MacroError('BAD_REQUEST', `${name} has more than ${filmEventsMaximum} events`, { field: 'camera' });
+  return recordingOf(keys, name, label);
 }
