@@ -259,13 +259,14 @@ function addNoise(expected: f64, end: f64): void {
   }
 }
 
-/** Draws the thresholds of every pixel, which has looked at the still digit for long: its leak has brought it somewhere on its way to an ON event. */
-function settle(on: f64, off: f64, mismatch: f64): void {
+/** Draws the thresholds of every pixel, about those of the sensor's pattern. Each has looked at the still digit for long: its leak has brought it somewhere on its way to an ON event. */
+function settle(pattern: usize, on: f64, off: f64, mismatch: f64): void {
   for (let pixel = 0; pixel < fieldCount; pixel++) {
     const place = <usize>pixel << 2;
-    const onOfPixel = <f32>(on * max(0.2, 1 + mismatch * normal()));
+    const onMean = on * <f64>load<f32>(pattern + place), offMean = off * <f64>load<f32>(pattern + place + <usize>fieldCount * 4);
+    const onOfPixel = <f32>(onMean * max(0.2, 1 + mismatch * normal()));
     store<f32>(onThreshold + place, onOfPixel);
-    store<f32>(offThreshold + place, <f32>(off * max(0.2, 1 + mismatch * normal())));
+    store<f32>(offThreshold + place, <f32>(offMean * max(0.2, 1 + mismatch * normal())));
     const seen = load<f32>(light + place);
     store<f32>(level + place, seen);
     store<f32>(reference + place, <f32>(<f64>seen - uniform() * <f64>onOfPixel));
@@ -276,18 +277,19 @@ function settle(on: f64, off: f64, mismatch: f64): void {
 /**
  * Films the screen. The keys of its events are at `eventKeys`, in no order.
  *
+ * @param pattern what each pixel's ON, then OFF threshold is, relative to all; f32
  * @param places column and row of the screen (f64) at the sensor's corner, at the start and behind each step
  * @returns number of events; above `eventsMaximum` some are lost
  */
 export function film(
-  screen: usize, table: usize, places: usize, steps: i32,
+  screen: usize, table: usize, pattern: usize, places: usize, steps: i32,
   on: f64, off: f64, mismatch: f64, part: f64, leak: f64, refractory: f64, noise: f64,
 ): i32 {
   eventCount = 0;
   findInk(screen);
   findSwept(places, steps);
   look(screen, table, load<f64>(places), load<f64>(places + 8));
-  settle(on, off, mismatch);
+  settle(pattern, on, off, mismatch);
   for (let step = 1; step <= steps; step++) {
     const at = places + (<usize>step << 4);
     const end = <f64>step * stepMicroseconds;

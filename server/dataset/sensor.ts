@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { fieldPixels } from './recording.js';
 
 /** The functions of sensor.as.ts. Every number is an address in the memory, a count, or a float64. */
 interface SensorProgram {
@@ -8,7 +9,7 @@ interface SensorProgram {
   begin(seed: number): void;
   normal(): number;
   film(
-    screen: number, table: number, places: number, steps: number,
+    screen: number, table: number, pattern: number, places: number, steps: number,
     on: number, off: number, mismatch: number, part: number, leak: number, refractory: number, noise: number,
   ): number;
 }
@@ -40,6 +41,7 @@ const stepsMaximum = 8000;
 const screenBytes = 4 * screenPixels ** 2;
 const tableBytes = 4 * (lightLevels + 4);
 const placesBytes = 16 * (stepsMaximum + 1);
+const patternBytes = 2 * 4 * fieldPixels ** 2;
 
 /** The pixels of the camera, with a memory of their own. */
 export class Sensor {
@@ -47,13 +49,15 @@ export class Sensor {
   readonly screen: Float32Array;
   /** Log light of each of 4 097 levels of ink. */
   readonly table: Float32Array;
+  /** Threshold of each pixel relative to all, ON and then OFF. */
+  readonly pattern: Float32Array;
   /** Column and row of the screen at the sensor's corner, at the start and behind each step. */
   readonly places: Float64Array;
   private readonly program: SensorProgram;
   private readonly memory: WebAssembly.Memory;
 
   constructor() {
-    const fixedBytes = firstFreeByte + screenBytes + tableBytes + placesBytes;
+    const fixedBytes = firstFreeByte + screenBytes + tableBytes + patternBytes + placesBytes;
     this.memory = new WebAssembly.Memory({ initial: Math.ceil(fixedBytes / pageBytes) });
     const abort = () => {
       throw new Error('the camera kernel failed');
@@ -66,6 +70,7 @@ export class Sensor {
     this.places = new Float64Array(buffer, firstFreeByte, 2 * (stepsMaximum + 1));
     this.screen = new Float32Array(buffer, firstFreeByte + placesBytes, screenPixels ** 2);
     this.table = new Float32Array(buffer, firstFreeByte + placesBytes + screenBytes, lightLevels + 1);
+    this.pattern = new Float32Array(buffer, firstFreeByte + placesBytes + screenBytes + tableBytes, 2 * fieldPixels ** 2);
   }
 
   /** Everything that is random in a film comes from here. */
@@ -85,7 +90,7 @@ export class Sensor {
   film(steps: number, parameters: SensorParameters): Float64Array | undefined {
     const { onThreshold, offThreshold, thresholdMismatch, followedPart, leak, refractoryMicroseconds, noise } = parameters;
     const count = this.program.film(
-      this.screen.byteOffset, this.table.byteOffset, this.places.byteOffset, steps,
+      this.screen.byteOffset, this.table.byteOffset, this.pattern.byteOffset, this.places.byteOffset, steps,
       onThreshold, offThreshold, thresholdMismatch, followedPart, leak, refractoryMicroseconds, noise,
     );
     return count > filmEventsMaximum ? undefined : new Float64Array(this.memory.buffer, this.program.eventKeys(), count).slice().sort();
