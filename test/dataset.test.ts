@@ -86,7 +86,8 @@ t.test('an abort ends the reading between two recordings', async (t) => {
   await t.rejects(openDataset('mnist:test?count=2000', { signal: stop.signal, onProgress }), { code: 'CANCELLED' });
 });
 
-const contents = fc.uniqueArray(fc.tuple(fc.stringMatching(/^[0-9a-f]{64}$/), fc.option(fc.nat({ max: 3 }))), { selector: ([sha256]) => sha256, maxLength: 80 });
+const content = fc.tuple(fc.stringMatching(/^[0-9a-f]{64}$/), fc.option(fc.nat({ max: 3 })));
+const contents = fc.uniqueArray(content, { selector: ([sha256]) => sha256, maxLength: 80 });
 const manifestFor = (list: readonly (readonly [string, number | null])[]): Manifest =>
   manifestOf(list.map(([sha256, label], index) => ({ path: `${index}.bin`, label, bytes: 50, sha256, events: 10 })));
 
@@ -167,7 +168,7 @@ t.test('frames are kept: found again, thrown away when damaged, and the unused m
 });
 
 t.test('films under the names of recordings', async (t) => {
-  t.strictSame([digitAt('Train/5/00001.bin'), digitAt('Test/7/60001.bin'), digitAt('a/b.bin')], [{ set: 'train', index: 0 }, { set: 'test', index: 0 }, undefined]);
+  t.strictSame(['Train/5/00001.bin', 'Test/7/60001.bin', 'a/b.bin'].map(digitAt), [{ set: 'train', index: 0 }, { set: 'test', index: 0 }, undefined]);
   const films = digitSource(openSource(digits), 'mnist', 5);
   const originals = openSource(digits);
   for (const [index, { path, read }] of films.entries.entries()) {
@@ -177,13 +178,15 @@ t.test('films under the names of recordings', async (t) => {
   const wrong = join(home, 'wrong', 'Train', '3');
   mkdirSync(wrong, { recursive: true });
   writeFileSync(join(wrong, '00001.bin'), originals.entries[0].read());
-  t.throws(() => digitSource(openSource(join(home, 'wrong')), 'mnist', 1), { code: 'BAD_DATASET', message: /is of digit 0 of the train set, whose label is 5/ });
+  const message = /is of digit 0 of the train set, whose label is 5/;
+  t.throws(() => digitSource(openSource(join(home, 'wrong')), 'mnist', 1), { code: 'BAD_DATASET', message });
 });
 
 /** Events that are counted in the head. */
 function recordingOf(label: number | null, list: readonly (readonly [x: number, y: number, polarity: number, time: number])[]): Recording {
   const column = (place: 0 | 1 | 2 | 3) => list.map((event) => event[place]);
-  return { name: 'r', label, x: Uint8Array.from(column(0)), y: Uint8Array.from(column(1)), polarity: Uint8Array.from(column(2)), timeMicroseconds: Uint32Array.from(column(3)) };
+  const [x, y, polarity] = ([0, 1, 2] as const).map((place) => Uint8Array.from(column(place)));
+  return { name: 'r', label, x, y, polarity, timeMicroseconds: Uint32Array.from(column(3)) };
 }
 
 t.test('statistics count what is there', async (t) => {

@@ -9,7 +9,9 @@ import { usualColumns } from '../dataset/event-array.js';
 import { digitSource } from '../dataset/film.js';
 import { FrameCache, usualCacheBytes } from '../dataset/frame-cache.js';
 import { type Split, splits } from '../dataset/frames.js';
-import { differenceOf, type Manifest, manifestEntry, manifestOf, type ManifestEntry, parseManifest, readManifest, writeManifest } from '../dataset/manifest.js';
+import {
+  differenceOf, type Manifest, manifestEntry, type ManifestEntry, manifestOf, parseManifest, readEntry, writeManifest,
+} from '../dataset/manifest.js';
 import { encodeRecording } from '../dataset/recording.js';
 import { RecordingFolder } from '../dataset/recording-folder.js';
 import { openSource, type SetName, type Source, type SourceEntry, visit } from '../dataset/source.js';
@@ -24,7 +26,14 @@ interface SourceArguments {
   readonly json: boolean;
 }
 
-interface FilmArguments { readonly from: string; readonly like?: string; readonly count?: string; readonly seed?: string; readonly out: string; readonly json: boolean }
+interface FilmArguments {
+  readonly from: string;
+  readonly like?: string;
+  readonly count?: string;
+  readonly seed?: string;
+  readonly out: string;
+  readonly json: boolean;
+}
 interface ConvertArguments extends SourceArguments { readonly out: string }
 interface ManifestArguments extends SourceArguments { readonly out?: string }
 interface CheckArguments extends SourceArguments { readonly manifest?: string }
@@ -45,12 +54,11 @@ function sourceOptions({ set: text, columns = usualColumns }: SourceArguments) {
   return { columns, ...(set && { set }) };
 }
 
-/** Does something with every recording of a source, under a progress bar. */
-async function withSource<Result>(source: Source, console: Console, work: (each: (one: (entry: SourceEntry) => void) => Promise<void>) => Promise<Result>): Promise<Result> {
+/** Visits every recording of a source under a progress bar, and closes it. */
+async function visitAll(source: Source, console: Console, work: (entry: SourceEntry) => void): Promise<void> {
   const progress = new ProgressLine(console, source.entries.length);
-  const { signal } = console;
   try {
-    return await work((one) => visit(source, one, { signal, onProgress: (done, total) => progress.show(done, total) }));
+    await visit(source, work, { signal: console.signal, onProgress: (done, total) => progress.show(done, total) });
   } finally {
     progress.end();
     source.close();
@@ -60,24 +68,22 @@ async function withSource<Result>(source: Source, console: Console, work: (each:
 /** Writes every recording of a source as ATIS events. */
 async function writeFolder(source: Source, out: string, json: boolean, console: Console): Promise<number> {
   const folder = new RecordingFolder(out);
-  const manifest = await withSource(source, console, async (each) => {
-    const recordings: ManifestEntry[] = [];
-    try {
-      await each((entry) => {
-        const recording = entry.parse(entry.read());
-        const bytes = encodeRecording(recording);
-        const path = entry.path.replace(/\.\w+$/, '.bin');
-        folder.write(path, bytes);
-        recordings.push(manifestEntry({ ...entry, path }, bytes, recording.x.length));
-      });
-      folder.finish();
-    } catch (error) {
-      folder.discard();
-      throw error;
-    }
-    return manifestOf(recordings);
-  });
-  const { digest, recordings: { length } } = manifest;
+  const recordings: ManifestEntry[] = [];
+  try {
+    await visitAll(source, console, (entry) => {
+      const recording = entry.parse(entry.read());
+      const bytes = encodeRecording(recording);
+      const path = entry.path.replace(/\.\w+$/, '.bin');
+      folder.write(path, bytes);
+      recordings.push(manifestEntry({ ...entry, path }, bytes, recording.x.length));
+    });
+    folder.finish();
+  } catch (error) {
+    folder.discard();
+    throw error;
+  }
+  const { digest } = manifestOf(recordings);
+  const { length } = recordings;
   console.out(json ? `${JSON.stringify({ out, recordings: length, digest })}\n` : `${length} recordings in ${out}, digest ${digest}\n`);
   return exitDone;
 }
@@ -101,15 +107,11 @@ async function convert(path: string, given: ConvertArguments, console: Console):
   return writeFolder(openSource(path, sourceOptions(given)), given.out, given.json, console);
 }
 
+/** @throws MacroError of the first recording that is damaged */
 async function manifestOfSource(path: string, given: SourceArguments, console: Console): Promise<Manifest> {
-  const source = openSource(path, sourceOptions(given));
-  const progress = new ProgressLine(console, source.entries.length);
-  try {
-    return await readManifest(source, { signal: console.signal, onProgress: (done, total) => progress.show(done, total) });
-  } finally {
-    progress.end();
-    source.close();
-  }
+  const recordings: ManifestEntry[] = [];
+  await visitAll(openSource(path, sourceOptions(given)), console, (entry) => void recordings.push(readEntry(entry)));
+  return manifestOf(recordings);
 }
 
 /** `prime dataset manifest`: what a dataset consists of, byte for byte. */
@@ -134,15 +136,14 @@ async function check(path: string, given: CheckArguments, console: Console): Pro
   const stated = given.manifest === undefined ? undefined : parseManifest(readText(given.manifest), given.manifest);
   const recordings: ManifestEntry[] = [];
   const damaged: { path: string; code: string; message: string }[] = [];
-  await withSource(openSource(path, sourceOptions(given)), console, (each) => each((entry) => {
+  await visitAll(openSource(path, sourceOptions(given)), console, (entry) => {
     try {
-      const bytes = entry.read();
-      recordings.push(manifestEntry(entry, bytes, entry.parse(bytes).x.length));
+      recordings.push(readEntry(entry));
     } catch (error) {
       const { code, message } = MacroError.from(error);
       damaged.push({ path: entry.path, code, message });
     }
-  }));
+  });
   const found = manifestOf(recordings);
   const difference = stated && differenceOf(stated, found);
   const isDamaged = new Set(damaged.map((one) => one.path));
@@ -179,7 +180,7 @@ async function split(path: string, given: SplitArguments, console: Console): Pro
 
 async function statisticsOf(path: string, given: SourceArguments, console: Console): Promise<DatasetStatistics> {
   const collector = new StatisticsCollector();
-  await withSource(openSource(path, sourceOptions(given)), console, (each) => each((entry) => collector.add(entry.parse(entry.read()))));
+  await visitAll(openSource(path, sourceOptions(given)), console, (entry) => collector.add(entry.parse(entry.read())));
   return collector.statistics();
 }
 

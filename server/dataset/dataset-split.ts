@@ -27,7 +27,7 @@ function checkRule({ seed, validationFraction, testFraction = 0 }: SplitRule): v
   for (const [field, fraction] of Object.entries({ validationFraction, testFraction })) {
     if (!(fraction >= 0 && fraction < 1)) refuse(field, `${fraction}, the range is 0 to below 1`);
   }
-  if (validationFraction + testFraction >= 1) refuse('validationFraction', `${validationFraction}, which with ${testFraction} for test leaves none to train on`);
+  if (validationFraction + testFraction >= 1) refuse('validationFraction', `${validationFraction}, with ${testFraction} for test none is left to train on`);
 }
 
 /**

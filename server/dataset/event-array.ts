@@ -175,7 +175,8 @@ function columnsOfNpz(bytes: Uint8Array, file: string, order: ColumnOrder): Reco
 function integerAt(column: Column, event: number, field: Field, minimum: number, maximum: number, name: string): number {
   const value = column.at(event);
   if (Number.isInteger(value) && value >= minimum && value <= maximum) return value;
-  throw new MacroError('RECORDING_INVALID', `${column.where(event)}: ${field} is ${value}, the range is the integers ${minimum} to ${maximum}`, { field: name });
+  const problem = `${field} is ${value}, the range is the integers ${minimum} to ${maximum}`;
+  throw new MacroError('RECORDING_INVALID', `${column.where(event)}: ${problem}`, { field: name });
 }
 
 /** Times as they are, or from the first event on where they are too late for 23 bits: a clock that counts from another day. */

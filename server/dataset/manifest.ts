@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { refuseDataset } from './refusal.js';
-import { type Source, type SourceEntry, visit, type VisitOptions } from './source.js';
+import type { SourceEntry } from './source.js';
 
 /** What a manifest says of one recording. */
 export interface ManifestEntry {
@@ -43,14 +43,10 @@ export const digestOf = (bytes: Uint8Array): string => createHash('sha256').upda
 export const manifestEntry = ({ path, label }: SourceEntry, bytes: Uint8Array, events: number): ManifestEntry =>
   ({ path, label, bytes: bytes.length, sha256: digestOf(bytes), events });
 
-/** Reads every recording of a source. @throws MacroError of the first that is damaged; CANCELLED */
-export async function readManifest(source: Source, options: VisitOptions = {}): Promise<Manifest> {
-  const recordings: ManifestEntry[] = [];
-  await visit(source, (entry) => {
-    const bytes = entry.read();
-    recordings.push(manifestEntry(entry, bytes, entry.parse(bytes).x.length));
-  }, options);
-  return manifestOf(recordings);
+/** Reads one recording. @throws MacroError RECORDING_…, BAD_DATASET, INPUT_NOT_FOUND where it is damaged */
+export function readEntry(entry: SourceEntry): ManifestEntry {
+  const bytes = entry.read();
+  return manifestEntry(entry, bytes, entry.parse(bytes).x.length);
 }
 
 /** As JSON lines: what it is, then a line for each recording. */

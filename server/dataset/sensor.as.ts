@@ -259,7 +259,10 @@ function addNoise(expected: f64, end: f64): void {
   }
 }
 
-/** Draws the thresholds of every pixel, about those of the sensor's pattern. Each has looked at the still digit for long: its leak has brought it somewhere on its way to an ON event. */
+/**
+ * Draws the thresholds of every pixel, about those of the sensor's pattern. Each has looked at the still digit for long: its leak has brought it
+ * somewhere on its way to an ON event.
+ */
 function settle(pattern: usize, on: f64, off: f64, mismatch: f64): void {
   for (let pixel = 0; pixel < fieldCount; pixel++) {
     const place = <usize>pixel << 2;
