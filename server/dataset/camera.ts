@@ -136,13 +136,44 @@ function placeAt(path: CameraParameters['pathPixels'], microseconds: number): { 
 const screenMiddle = (screenPixels - 1) / 2;
 const digitMiddle = (digitPixels - 1) / 2;
 
-function blurAlong(source: Float32Array, stride: number, taps: Float32Array): Float32Array {
+/** Pixels without ink around an image, so that every place of the screen lies between two pixels. */
+const imageMargin = 4;
+const paddedPixels = digitPixels + 2 * imageMargin;
+
+/** An image at the pixels `first` to `last` of the screen, each way: between its own pixels where it is magnified. Ink is 0 to 1. */
+function magnified(image: Uint8Array, magnification: number, first: number, last: number): Float64Array {
+  const size = last - first + 1;
+  const places = Float64Array.from({ length: size }, (_, at) => (first + at - screenMiddle) / magnification + digitMiddle + imageMargin);
+  const wide = new Float64Array(paddedPixels * size);
+  const line = new Float64Array(paddedPixels);
+  for (let row = 0; row < digitPixels; row += 1) {
+    for (let column = 0; column < digitPixels; column += 1) line[column + imageMargin] = image[row * digitPixels + column] / 255;
+    for (let at = 0; at < size; at += 1) {
+      const left = Math.floor(places[at]);
+      wide[(row + imageMargin) * size + at] = line[left] + (places[at] - left) * (line[left + 1] - line[left]);
+    }
+  }
+  const result = new Float64Array(size * size);
+  for (let y = 0; y < size; y += 1) {
+    const top = Math.floor(places[y]);
+    for (let at = 0; at < size; at += 1) {
+      const upper = wide[top * size + at];
+      result[y * size + at] = upper + (places[y] - top) * (wide[(top + 1) * size + at] - upper);
+    }
+  }
+  return result;
+}
+
+/** Blurs the square of the screen from pixel `first` to `last`, each way, along rows (stride 1) or columns. */
+function blurAlong(source: Float32Array, stride: number, taps: Float32Array, first: number, last: number): Float32Array {
   const radius = (taps.length - 1) / 2;
   const result = new Float32Array(source.length);
-  for (let at = radius * stride; at < source.length - radius * stride; at += 1) {
-    let sum = 0;
-    for (let tap = -radius; tap <= radius; tap += 1) sum += taps[tap + radius] * source[at + tap * stride];
-    result[at] = sum;
+  for (let y = first; y <= last; y += 1) {
+    for (let at = y * screenPixels + first; at <= y * screenPixels + last; at += 1) {
+      let sum = 0;
+      for (let tap = 0, from = at - radius * stride; tap < taps.length; tap += 1, from += stride) sum += taps[tap] * source[from];
+      result[at] = sum;
+    }
   }
   return result;
 }
@@ -154,27 +185,18 @@ function blurTaps(blurPixels: number): Float32Array {
   return taps.map((tap) => tap / total);
 }
 
-/** Ink of an image between its pixels, 0 to 1; there is none around it. */
-function inkAt(image: Uint8Array, x: number, y: number): number {
-  const [left, top] = [Math.floor(x), Math.floor(y)];
-  const ink = (column: number, row: number) =>
-    column < 0 || row < 0 || column >= digitPixels || row >= digitPixels ? 0 : image[row * digitPixels + column] / 255;
-  const along = (row: number) => ink(left, row) + (x - left) * (ink(left + 1, row) - ink(left, row));
-  return along(top) + (y - top) * (along(top + 1) - along(top));
-}
-
 /** Ink on the screen, 0 to 1, as the lens shows it. */
 function blurredScreen(image: Uint8Array, { magnification, blurPixels }: CameraParameters): Float32Array {
+  const reach = Math.ceil((magnification * (digitPixels + 1)) / 2);
+  const [first, last] = [Math.floor(screenMiddle) - reach, Math.floor(screenMiddle) + reach + 1];
+  const size = last - first + 1;
+  const ink = magnified(image, magnification, first, last);
   const screen = new Float32Array(screenPixels * screenPixels);
-  const inkedPixels = Math.ceil((magnification * (digitPixels + 1)) / 2);
-  for (let y = Math.floor(screenMiddle) - inkedPixels; y <= screenMiddle + inkedPixels; y += 1) {
-    for (let x = Math.floor(screenMiddle) - inkedPixels; x <= screenMiddle + inkedPixels; x += 1) {
-      const [right, below] = [x, y].map((place) => (place - screenMiddle) / magnification + digitMiddle);
-      screen[y * screenPixels + x] = inkAt(image, right, below);
-    }
-  }
+  for (let y = 0; y < size; y += 1) screen.set(ink.subarray(y * size, (y + 1) * size), (first + y) * screenPixels + first);
   const taps = blurTaps(blurPixels);
-  return blurAlong(blurAlong(screen, 1, taps), screenPixels, taps);
+  const radius = (taps.length - 1) / 2;
+  const [from, to] = [Math.max(radius, first - radius), Math.min(screenPixels - 1 - radius, last + radius)];
+  return blurAlong(blurAlong(screen, 1, taps, from, to), screenPixels, taps, from, to);
 }
 
 /** Log of light for each of 4 097 levels of ink, in single precision, so that one platform's logarithm is another's. */
