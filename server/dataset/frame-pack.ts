@@ -59,7 +59,7 @@ export interface FramePackParts {
   readonly starts: Float64Array;
 }
 
-/** The frames of many recordings in little memory: about 2.7 KB for each of ten timesteps, where counts of a byte take 23 120. */
+/** The frames of many recordings in little memory: about 2.5 KB for each of ten timesteps, where counts of a byte take 23 120. */
 export class FramePack {
   readonly timestepCount: number;
   readonly count: number;
