@@ -30,6 +30,7 @@ export const errorTable = {
   RECORDING_TRUNCATED: entry('usage', 400, 'Copy the file again; its length must be a multiple of 5 bytes'),
   RECORDING_INVALID: entry('usage', 400, 'Convert the recording to 34×34 pixels and rising time stamps'),
   RECORDING_TOO_LARGE: entry('usage', 413, 'Cut the recording; the limit is in the message'),
+  BAD_DATASET: entry('usage', 400, 'Mend the file that the message names; what is read is in docs/dataset.md'),
   CAPTURE_INVALID: entry('usage', 400, 'Use a file that --capture wrote, or --raw for plain bytes; what stood before the offset was printed'),
   BAD_SNAPSHOT: entry('usage', 400, 'Mend what the message names; the formats of snapshots and maps are in docs/snapshot.md'),
   SNAPSHOT_UNKNOWN: entry('usage', 404, 'List snapshots with GET /v1/chips/CHIP/snapshots, or import one'),

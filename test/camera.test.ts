@@ -12,6 +12,7 @@ import { findRecordings } from '../server/dataset/nmnist.js';
 import { encodeRecording, parseRecording, type Recording } from '../server/dataset/recording.js';
 import { readBundle } from '../server/network/bundle.js';
 import { compile } from '../server/network/compile.js';
+import { demonstrationCamera } from '../server/training/demonstration-camera.js';
 import { Chip } from '../sim/chip.js';
 import { Macro } from '../sim/macro.js';
 import { NetworkRun } from '../sim/network-run.js';
@@ -49,12 +50,13 @@ function figuresOf(recordings: readonly Recording[]) {
 }
 
 t.test('one seed films one recording, to the byte, and another seed another', async (t) => {
-  const film = (seed: number) => encodeRecording(filmDigit(imageOf(digits, 0), { seed }));
+  const film = (seed: number, camera?: CameraParameters) => encodeRecording(filmDigit(imageOf(digits, 0), { seed, ...(camera && { camera }) }));
   const digest = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
   t.equal(digest(film(1)), digest(film(1)));
   t.not(digest(film(1)), digest(film(2)));
   // Whoever changes the camera changes what networks are trained on; a new digest here goes with a new training.
-  t.equal(digest(film(1)), 'a6a6bf2b1270ff4bf42900ccf46193e3d23651f1116d56a7f00016124a0440b6', 'on every machine');
+  t.equal(digest(film(1)), '910c1f8e795531e73ac6f4777f0a84aed0d937fcd98679801a79395c1e1fbc32', 'on every machine');
+  t.equal(digest(film(1, demonstrationCamera)), 'a6a6bf2b1270ff4bf42900ccf46193e3d23651f1116d56a7f00016124a0440b6', 'as the demonstration network was trained');
 });
 
 t.test('a film is a valid recording with three saccades', async (t) => {
@@ -95,9 +97,15 @@ t.test('each parameter does what its name says', async (t) => {
   const leak = film({ ...still, leakHertz: 25, thresholdMismatch: 0 });
   t.ok(Math.abs(count(leak) / (25 * 1156 * 0.04) - 1) < 0.1, `leak at its rate: ${count(leak)} events`);
   t.ok(leak.polarity.every((polarity) => polarity === 1), 'leak is ON');
-  const fields = Object.keys(nmnistCamera).filter((field) => field !== 'pathPixels');
+  const fields = Object.keys(nmnistCamera).filter((field) => !['pathPixels', 'thresholdPattern'].includes(field));
   for (const field of fields) t.throws(() => film({ [field]: Number.NaN }), { code: 'BAD_REQUEST', field }, field);
   t.throws(() => film({ inkLightFraction: 0 }), { code: 'BAD_REQUEST', field: 'inkLightFraction' });
+  const loud = new Float32Array(2 * 1156).fill(1);
+  loud.fill(2, 0, 1156);
+  t.ok(figuresOf([film({ thresholdPattern: loud })]).onFraction < 0.4, 'ON thresholds of a pattern come first');
+  t.throws(() => film({ thresholdPattern: loud.subarray(1) }), { code: 'BAD_REQUEST', field: 'thresholdPattern' });
+  t.throws(() => film({ thresholdPattern: loud.map(() => 0) }), { code: 'BAD_REQUEST', field: 'thresholdPattern' });
+  t.throws(() => film({ noiseHertz: 1000, onThreshold: 0.01, offThreshold: 0.01, refractoryMicroseconds: 0 }), { code: 'BAD_REQUEST', field: 'camera' });
   t.throws(() => film({ pathPixels: [[0, 0], [7, 0]] }), { code: 'BAD_REQUEST', field: 'pathPixels' });
   t.throws(() => filmDigit(new Uint8Array(783), { seed: 1 }), { code: 'BAD_REQUEST', field: 'image' });
 });

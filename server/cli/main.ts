@@ -9,6 +9,7 @@ import { type CalibrateArguments, calibrate } from './calibration.js';
 import { addChip } from './chip.js';
 import { type Console, describeError, exitCodeOf, exitDone, exitFailed, processConsole } from './console.js';
 import { type ConformanceArguments, conformance } from './conformance.js';
+import { addDataset } from './dataset.js';
 import { type DecodeArguments, decode } from './decode.js';
 import { devices } from './devices.js';
 import { type InferArguments, infer } from './infer.js';
@@ -251,6 +252,7 @@ function commandLine(console: Console, done: Run): Command {
   addSim(program, console, done);
   addChip(program, withService, console, done);
   addTwin(program, withService, console, done);
+  addDataset(program, console, done);
   const all = [...program.commands, ...program.commands.flatMap(({ commands }) => commands)];
   for (const command of [program, ...all]) command.exitOverride().configureOutput(program.configureOutput());
   for (const command of all) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');

@@ -1,6 +1,8 @@
 import { MacroError } from '../../proto/error.js';
 import { digitPixels } from './mnist.js';
+import { nmnistThresholdPattern } from './nmnist-sensor.js';
 import { fieldPixels, type Recording } from './recording.js';
+import { filmEventsMaximum, lightLevels, screenPixels, Sensor, stepMicroseconds } from './sensor.js';
 
 /**
  * A model of how N-MNIST was recorded (Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets using
@@ -10,6 +12,8 @@ import { fieldPixels, type Recording } from './recording.js';
 export interface CameraParameters {
   /** Where the digit stands on the sensor every 10 ms, in pixels right of and below its centre. */
   readonly pathPixels: readonly (readonly [right: number, below: number])[];
+  /** Pixels of the sensor that a pixel of the image covers, each way. */
+  readonly magnification: number;
   /** Light of full ink over light of the bare screen. */
   readonly inkLightFraction: number;
   /** Width (sd) of the blur of lens and screen. */
@@ -19,7 +23,9 @@ export interface CameraParameters {
   /** Change of log light (natural) that makes an event. */
   readonly onThreshold: number;
   readonly offThreshold: number;
-  /** Spread (sd) of each pixel's thresholds relative to their mean. */
+  /** What each pixel's thresholds are relative to these, ON and then OFF, 2 × 34 × 34; null: all alike. */
+  readonly thresholdPattern: Float32Array | null;
+  /** Spread (sd) of each pixel's thresholds from film to film, relative to their mean. */
   readonly thresholdMismatch: number;
   /** For so long a pixel is blind after an event. */
   readonly refractoryMicroseconds: number;
@@ -38,33 +44,37 @@ export interface CameraParameters {
  * digit best, over 1 000 recordings, drawn towards where filmed train digits come closest to the recordings of the same digits.
  */
 const nmnistPath = [
-  [-2.5, -1.58], [-2.5, -1.5], [-2.57, -1.2], [-2.6, -0.55], [-2.6, 0.52], [-2.47, 1.75], [-1.87, 2.7], [-1.28, 3.27],
-  [-1.05, 3.43], [-1.04, 3.49], [-0.97, 3.49], [-0.84, 3.45], [-0.64, 3.42], [-0.1, 3.15], [0.73, 2.33], [1.29, 1.22],
-  [1.55, 0.11], [1.91, -0.88], [2.27, -1.46], [2.43, -1.59], [2.59, -1.61], [2.76, -1.6], [2.8, -1.62], [2.65, -1.6],
-  [1.83, -1.55], [0.88, -1.55], [-0.15, -1.6], [-1.22, -1.65], [-1.8, -1.76], [-2.25, -1.79], [-2.4, -1.78], [-2.43, -1.78],
+  [-2.51, -1.68], [-2.51, -1.6], [-2.58, -1.29], [-2.61, -0.63], [-2.61, 0.46], [-2.48, 1.71], [-1.87, 2.68], [-1.27, 3.26],
+  [-1.03, 3.42], [-1.02, 3.48], [-0.95, 3.48], [-0.82, 3.44], [-0.62, 3.41], [-0.07, 3.14], [0.78, 2.3], [1.35, 1.17],
+  [1.61, 0.04], [1.98, -0.96], [2.34, -1.56], [2.51, -1.69], [2.67, -1.71], [2.84, -1.7], [2.88, -1.72], [2.73, -1.7],
+  [1.9, -1.65], [0.93, -1.65], [-0.12, -1.7], [-1.21, -1.75], [-1.8, -1.86], [-2.25, -1.89], [-2.41, -1.88], [-2.44, -1.88],
 ] as const;
 
 const knotMicroseconds = 10_000;
-const stepMicroseconds = 1000;
-const fieldCount = fieldPixels * fieldPixels;
+const stepsPerKnot = knotMicroseconds / stepMicroseconds;
 
 /**
  * The camera of N-MNIST, fitted to real recordings whose digits were filmed again from their MNIST images: path, noise and leak to 1 000
- * recordings (50 are of test digits), all else by a search on 40 recordings of train digits for frames of 5 ms, numbers of events and times
- * between events of one pixel that are like theirs (docs/camera.md).
+ * recordings (50 are of test digits), thresholds and their pattern to the 950 of train digits, all else by a search on 40 of these for frames of
+ * 5 ms, numbers of events and times between events of one pixel that are like theirs. docs/camera.md says what a wrong guess of each would do.
  */
 export const nmnistCamera: CameraParameters = {
   pathPixels: nmnistPath,
+  // By the search: with 1 the films reach less far than the recordings, at every edge of the field.
+  magnification: 1.02,
   // Below 1: a dark digit on a bright screen. The edge that moves ahead is OFF in the recordings. A bright digit with swapped polarity was
   // searched for too and fits worse: cosine of 5 ms frames 0.53 instead of 0.62.
   inkLightFraction: 0.125,
   // By the search.
   blurPixels: 0.5,
   photoreceptorMicroseconds: 310,
-  // By the search, then shifted for 4 100 events a recording, half of them ON, in the presence of leak.
-  onThreshold: 0.25,
-  offThreshold: 0.217,
-  thresholdMismatch: 0.11,
+  // By the search, then shifted for as many ON and OFF events as the recordings have, in the presence of leak.
+  onThreshold: 0.245,
+  offThreshold: 0.2125,
+  // The recordings are all of one sensor: half of them tell the counts of each pixel in the other half to 2 % of the OFF and 3 % of the ON events.
+  thresholdPattern: nmnistThresholdPattern,
+  // By the search, with the pattern: what is left may be drawn anew in each film.
+  thresholdMismatch: 0.05,
   // By the search; the times between events of one pixel decide it.
   refractoryMicroseconds: 770,
   // From the 48 events a recording that are far from any ink: 3 % of them are OFF, the others come at a steady rate.
@@ -76,7 +86,8 @@ export const nmnistCamera: CameraParameters = {
   placeJitterPixels: 0.1,
 };
 
-const parameterRanges: Readonly<Record<Exclude<keyof CameraParameters, 'pathPixels'>, readonly [minimum: number, maximum: number]>> = {
+const parameterRanges: Readonly<Record<Exclude<keyof CameraParameters, 'pathPixels' | 'thresholdPattern'>, readonly [minimum: number, maximum: number]>> = {
+  magnification: [0.8, 1.25],
   inkLightFraction: [0.001, 1],
   blurPixels: [0, 3],
   photoreceptorMicroseconds: [0, 1e6],
@@ -97,52 +108,15 @@ function checkParameters(parameters: CameraParameters): void {
     const value = parameters[field as keyof typeof parameterRanges];
     if (!(value >= minimum && value <= maximum)) throw refuse(field, `is ${value}, the range is ${minimum} to ${maximum}`);
   }
-  const { pathPixels } = parameters;
+  const { pathPixels, thresholdPattern } = parameters;
+  const isStrange = (factor: number) => !(factor >= 0.2 && factor <= 5);
+  if (thresholdPattern !== null && (thresholdPattern.length !== 2 * fieldPixels ** 2 || thresholdPattern.some(isStrange))) {
+    throw refuse('thresholdPattern', `is not ${2 * fieldPixels ** 2} factors of 0.2 to 5`);
+  }
   const { length } = pathPixels;
   if (length < 2 || length > 800) throw refuse('pathPixels', `holds ${length} places, the range is 2 to 800`);
   const isOutside = (pixels: number) => !(Math.abs(pixels) <= 6);
   if (pathPixels.some((place) => place.some(isOutside))) throw refuse('pathPixels', 'leaves the range −6 to 6 pixels');
-}
-
-/** xoshiro128** (Blackman and Vigna 2018), its state filled by splitmix32. */
-class CameraChance {
-  private readonly state = new Uint32Array(4);
-
-  constructor(seed: number) {
-    let z = seed >>> 0;
-    for (let word = 0; word < 4; word += 1) {
-      z = (z + 0x9e3779b9) >>> 0;
-      let mixed = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
-      mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
-      this.state[word] = mixed ^ (mixed >>> 15);
-    }
-  }
-
-  private nextUint32(): number {
-    const s = this.state;
-    const product = Math.imul(s[1], 5);
-    const result = Math.imul((product << 7) | (product >>> 25), 9) >>> 0;
-    const shifted = s[1] << 9;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= shifted;
-    s[3] = (s[3] << 11) | (s[3] >>> 21);
-    return result;
-  }
-
-  /** Uniform in [0, 1). */
-  uniform(): number {
-    return this.nextUint32() / 2 ** 32;
-  }
-
-  /** Nearly normal, from sums of uniforms: the same digits on every platform, and tails that end at 6. */
-  normal(): number {
-    let sum = -6;
-    for (let term = 0; term < 12; term += 1) sum += this.uniform();
-    return sum;
-  }
 }
 
 /** Catmull-Rom through the knots of the path, which rests before the first and after the last. */
@@ -158,156 +132,125 @@ function placeAt(path: CameraParameters['pathPixels'], microseconds: number): { 
   return { right: along(0), below: along(1) };
 }
 
-/** Paper around the digit, so that every pixel of the sensor sees some at every place of the path. */
-const marginPixels = 12;
-const screenPixels = digitPixels + 2 * marginPixels;
+/** Middle of the screen and of an image, in pixels from the middle of their first. */
+const screenMiddle = (screenPixels - 1) / 2;
+const digitMiddle = (digitPixels - 1) / 2;
 
-function blurAlong(source: Float32Array, stride: number, kernel: Float32Array): Float32Array {
-  const radius = (kernel.length - 1) / 2;
-  const result = new Float32Array(source.length);
-  for (let at = radius * stride; at < source.length - radius * stride; at += 1) {
-    let sum = 0;
-    for (let tap = -radius; tap <= radius; tap += 1) sum += kernel[tap + radius] * source[at + tap * stride];
-    result[at] = sum;
+/** Pixels without ink around an image, so that every place of the screen lies between two pixels. */
+const imageMargin = 4;
+const paddedPixels = digitPixels + 2 * imageMargin;
+
+/** An image at the pixels `first` to `last` of the screen, each way: between its own pixels where it is magnified. Ink is 0 to 1. */
+function magnified(image: Uint8Array, magnification: number, first: number, last: number): Float64Array {
+  const size = last - first + 1;
+  const places = Float64Array.from({ length: size }, (_, at) => (first + at - screenMiddle) / magnification + digitMiddle + imageMargin);
+  const wide = new Float64Array(paddedPixels * size);
+  const line = new Float64Array(paddedPixels);
+  for (let row = 0; row < digitPixels; row += 1) {
+    for (let column = 0; column < digitPixels; column += 1) line[column + imageMargin] = image[row * digitPixels + column] / 255;
+    for (let at = 0; at < size; at += 1) {
+      const left = Math.floor(places[at]);
+      wide[(row + imageMargin) * size + at] = line[left] + (places[at] - left) * (line[left + 1] - line[left]);
+    }
+  }
+  const result = new Float64Array(size * size);
+  for (let y = 0; y < size; y += 1) {
+    const top = Math.floor(places[y]);
+    for (let at = 0; at < size; at += 1) {
+      const upper = wide[top * size + at];
+      result[y * size + at] = upper + (places[y] - top) * (wide[(top + 1) * size + at] - upper);
+    }
   }
   return result;
 }
 
-/** Ink on the screen, 0 to 1, as the lens shows it. */
-function blurredScreen(image: Uint8Array, blurPixels: number): Float32Array {
-  const screen = new Float32Array(screenPixels * screenPixels);
-  for (let y = 0; y < digitPixels; y += 1) {
-    for (let x = 0; x < digitPixels; x += 1) {
-      screen[(y + marginPixels) * screenPixels + x + marginPixels] = image[y * digitPixels + x] / 255;
+/** Blurs the square of the screen from pixel `first` to `last`, each way, along rows (stride 1) or columns. */
+function blurAlong(source: Float32Array, stride: number, taps: Float32Array, first: number, last: number): Float32Array {
+  const radius = (taps.length - 1) / 2;
+  const result = new Float32Array(source.length);
+  for (let y = first; y <= last; y += 1) {
+    for (let at = y * screenPixels + first; at <= y * screenPixels + last; at += 1) {
+      let sum = 0;
+      for (let tap = 0, from = at - radius * stride; tap < taps.length; tap += 1, from += stride) sum += taps[tap] * source[from];
+      result[at] = sum;
     }
   }
+  return result;
+}
+
+function blurTaps(blurPixels: number): Float32Array {
   const radius = Math.max(1, Math.ceil(3 * blurPixels));
   const taps = Float32Array.from({ length: 2 * radius + 1 }, (_, tap) => Math.exp(-((tap - radius) ** 2) / (2 * blurPixels ** 2 + 1e-9)));
   const total = taps.reduce((sum, tap) => sum + tap, 0);
-  const kernel = taps.map((tap) => tap / total);
-  return blurAlong(blurAlong(screen, 1, kernel), screenPixels, kernel);
+  return taps.map((tap) => tap / total);
 }
 
-const lightLevels = 4096;
+/** Ink on the screen, 0 to 1, as the lens shows it. */
+function blurredScreen(image: Uint8Array, { magnification, blurPixels }: CameraParameters): Float32Array {
+  const reach = Math.ceil((magnification * (digitPixels + 1)) / 2);
+  const [first, last] = [Math.floor(screenMiddle) - reach, Math.floor(screenMiddle) + reach + 1];
+  const size = last - first + 1;
+  const ink = magnified(image, magnification, first, last);
+  const screen = new Float32Array(screenPixels * screenPixels);
+  for (let y = 0; y < size; y += 1) screen.set(ink.subarray(y * size, (y + 1) * size), (first + y) * screenPixels + first);
+  const taps = blurTaps(blurPixels);
+  const radius = (taps.length - 1) / 2;
+  const [from, to] = [Math.max(radius, first - radius), Math.min(screenPixels - 1 - radius, last + radius)];
+  return blurAlong(blurAlong(screen, 1, taps, from, to), screenPixels, taps, from, to);
+}
 
 /** Log of light for each of 4 097 levels of ink, in single precision, so that one platform's logarithm is another's. */
 function logLightTable(inkLightFraction: number): Float32Array {
-  return Float32Array.from({ length: lightLevels + 1 }, (_, level) => Math.log(1 - (1 - inkLightFraction) * (level / lightLevels)));
+  const table = new Float32Array(lightLevels + 1);
+  for (let level = 0; level <= lightLevels; level += 1) table[level] = Math.log(1 - (1 - inkLightFraction) * (level / lightLevels));
+  return table;
 }
 
-/** Log light of each sensor pixel with the digit at a place. */
-function logLight(screen: Float32Array, table: Float32Array, right: number, below: number, result: Float32Array): void {
-  const inset = marginPixels - (fieldPixels - digitPixels) / 2;
-  const fromX = inset - right;
-  const fromY = inset - below;
-  const firstX = Math.floor(fromX);
-  const firstY = Math.floor(fromY);
-  const u = fromX - firstX;
-  const v = fromY - firstY;
-  for (let y = 0, pixel = 0; y < fieldPixels; y += 1) {
-    let at = (firstY + y) * screenPixels + firstX;
-    for (let x = 0; x < fieldPixels; x += 1, at += 1, pixel += 1) {
-      const upper = screen[at] + u * (screen[at + 1] - screen[at]);
-      const lower = screen[at + screenPixels] + u * (screen[at + screenPixels + 1] - screen[at + screenPixels]);
-      result[pixel] = table[Math.round((upper + v * (lower - upper)) * lightLevels)];
-    }
+let theSensor: Sensor | undefined;
+let inkLightOfTable: number | undefined;
+
+/** The sensor with a digit before it. There is one: a film is over before the next begins. */
+function sensorFor(image: Uint8Array, parameters: CameraParameters): Sensor {
+  theSensor ??= new Sensor();
+  if (inkLightOfTable !== parameters.inkLightFraction) {
+    theSensor.table.set(logLightTable(parameters.inkLightFraction));
+    inkLightOfTable = parameters.inkLightFraction;
   }
+  if (parameters.thresholdPattern === null) theSensor.pattern.fill(1);
+  else theSensor.pattern.set(parameters.thresholdPattern);
+  theSensor.screen.set(blurredScreen(image, parameters));
+  return theSensor;
 }
 
-interface Event {
-  readonly pixel: number;
-  readonly polarity: number;
-  readonly timeMicroseconds: number;
+/** Where the digit stands in each step. @returns the number of steps */
+function layPath(sensor: Sensor, { pathPixels, startJitterMicroseconds, placeJitterPixels }: CameraParameters): number {
+  const delay = startJitterMicroseconds * sensor.normal();
+  const offsetRight = placeJitterPixels * sensor.normal();
+  const offsetBelow = placeJitterPixels * sensor.normal();
+  const corner = (screenPixels - fieldPixels) / 2;
+  const steps = (pathPixels.length - 1) * stepsPerKnot;
+  for (let step = 0; step <= steps; step += 1) {
+    const { right, below } = placeAt(pathPixels, step * stepMicroseconds - delay);
+    sensor.places[2 * step] = corner - (right + offsetRight);
+    sensor.places[2 * step + 1] = corner - (below + offsetBelow);
+  }
+  return steps;
 }
 
-/** The pixels of the sensor: reference level, thresholds, and until when each is blind. */
-class Sensor {
-  private readonly level = new Float32Array(fieldCount);
-  private readonly reference = new Float32Array(fieldCount);
-  private readonly blindUntil = new Float64Array(fieldCount);
-  private readonly onThreshold = new Float32Array(fieldCount);
-  private readonly offThreshold = new Float32Array(fieldCount);
-  readonly events: Event[] = [];
-
-  constructor(private readonly parameters: CameraParameters, private readonly chance: CameraChance, light: Float32Array) {
-    const { onThreshold, offThreshold, thresholdMismatch } = parameters;
-    for (let pixel = 0; pixel < fieldCount; pixel += 1) {
-      this.onThreshold[pixel] = onThreshold * Math.max(0.2, 1 + thresholdMismatch * chance.normal());
-      this.offThreshold[pixel] = offThreshold * Math.max(0.2, 1 + thresholdMismatch * chance.normal());
-      this.level[pixel] = light[pixel];
-      // The camera has looked at the still digit for long, so its leak has brought each pixel somewhere on its way to the next ON event.
-      const since = chance.uniform() * this.onThreshold[pixel];
-      this.reference[pixel] = light[pixel] - since;
-    }
-  }
-
-  /** Follows the light over one step that ends at `end`, and sends what crosses a threshold. */
-  step(light: Float32Array, end: number): void {
-    const { photoreceptorMicroseconds, leakHertz, onThreshold } = this.parameters;
-    const follow = photoreceptorMicroseconds <= 0 ? 1 : 1 - 1 / (1 + stepMicroseconds / photoreceptorMicroseconds);
-    const leak = leakHertz * onThreshold * stepMicroseconds * 1e-6;
-    const start = end - stepMicroseconds;
-    const { level, reference, blindUntil } = this;
-    for (let pixel = 0; pixel < fieldCount; pixel += 1) {
-      const before = level[pixel];
-      const after = before + follow * (light[pixel] - before);
-      level[pixel] = after;
-      const change = after - (reference[pixel] -= leak);
-      const isQuiet = change < this.onThreshold[pixel] && change > -this.offThreshold[pixel] && blindUntil[pixel] <= start;
-      if (!isQuiet) this.cross(pixel, before, after, end);
-    }
-    this.noise(end);
-  }
-
-  private cross(pixel: number, before: number, after: number, end: number): void {
-    const start = end - stepMicroseconds;
-    const slope = (after - before) / stepMicroseconds;
-    const levelAt = (time: number) => before + slope * (time - start);
-    let now = start;
-    for (;;) {
-      const blind = this.blindUntil[pixel];
-      if (blind >= end) return;
-      if (blind > now) {
-        now = blind;
-        this.reference[pixel] = levelAt(now);
-      }
-      const change = after - this.reference[pixel];
-      const polarity = change >= this.onThreshold[pixel] ? 1 : change <= -this.offThreshold[pixel] ? 0 : -1;
-      if (polarity < 0) return;
-      const target = this.reference[pixel] + (polarity === 1 ? this.onThreshold[pixel] : -this.offThreshold[pixel]);
-      if (slope !== 0) now = Math.min(end, Math.max(now, start + (target - before) / slope));
-      this.send(pixel, polarity, now);
-    }
-  }
-
-  private send(pixel: number, polarity: number, time: number): void {
-    this.events.push({ pixel, polarity, timeMicroseconds: Math.floor(time) });
-    const threshold = polarity === 1 ? this.onThreshold[pixel] : -this.offThreshold[pixel];
-    this.reference[pixel] += threshold;
-    this.blindUntil[pixel] = time + Math.max(1, this.parameters.refractoryMicroseconds);
-  }
-
-  private noise(end: number): void {
-    const expected = this.parameters.noiseHertz * 2 * fieldCount * stepMicroseconds * 1e-6;
-    let count = Math.floor(expected) + (this.chance.uniform() < expected - Math.floor(expected) ? 1 : 0);
-    for (; count > 0; count -= 1) {
-      const pixel = Math.floor(this.chance.uniform() * fieldCount);
-      const polarity = this.chance.uniform() < 0.5 ? 0 : 1;
-      this.events.push({ pixel, polarity, timeMicroseconds: Math.floor(end - this.chance.uniform() * stepMicroseconds) });
-    }
-  }
-}
-
-function toRecording(events: Event[], name: string, label: number | null): Recording {
-  events.sort((left, right) => left.timeMicroseconds - right.timeMicroseconds || left.pixel - right.pixel);
-  return {
-    name,
-    label,
-    x: Uint8Array.from(events, ({ pixel }) => pixel % fieldPixels),
-    y: Uint8Array.from(events, ({ pixel }) => Math.floor(pixel / fieldPixels)),
-    polarity: Uint8Array.from(events, ({ polarity }) => polarity),
-    timeMicroseconds: Uint32Array.from(events, ({ timeMicroseconds }) => timeMicroseconds),
+function recordingOf(keys: Float64Array, name: string, label: number | null): Recording {
+  const count = keys.length;
+  const recording = {
+    name, label, x: new Uint8Array(count), y: new Uint8Array(count), polarity: new Uint8Array(count), timeMicroseconds: new Uint32Array(count),
   };
+  for (let event = 0; event < count; event += 1) {
+    const time = Math.floor(keys[event] / 4096);
+    const place = keys[event] - time * 4096;
+    recording.x[event] = (place >> 1) % fieldPixels;
+    recording.y[event] = Math.floor((place >> 1) / fieldPixels);
+    recording.polarity[event] = place & 1;
+    recording.timeMicroseconds[event] = time;
+  }
+  return recording;
 }
 
 export interface FilmOptions {
@@ -331,23 +274,17 @@ export function filmDigit(image: Uint8Array, options: FilmOptions): Recording {
   }
   const parameters = { ...nmnistCamera, ...options.camera };
   checkParameters(parameters);
-  const chance = new CameraChance(options.seed);
-  const delay = parameters.startJitterMicroseconds * chance.normal();
-  const offsetRight = parameters.placeJitterPixels * chance.normal();
-  const offsetBelow = parameters.placeJitterPixels * chance.normal();
-  const screen = blurredScreen(image, parameters.blurPixels);
-  const table = logLightTable(parameters.inkLightFraction);
-  const light = new Float32Array(fieldCount);
-  const lightAt = (time: number) => {
-    const { right, below } = placeAt(parameters.pathPixels, time - delay);
-    logLight(screen, table, right + offsetRight, below + offsetBelow, light);
-  };
-  lightAt(0);
-  const sensor = new Sensor(parameters, chance, light);
-  const stepCount = ((parameters.pathPixels.length - 1) * knotMicroseconds) / stepMicroseconds;
-  for (let step = 1; step <= stepCount; step += 1) {
-    lightAt(step * stepMicroseconds);
-    sensor.step(light, step * stepMicroseconds);
-  }
-  return toRecording(sensor.events, options.name ?? `digit-${options.seed}`, options.label ?? null);
+  const { name = `digit-${options.seed}`, label = null } = options;
+  const sensor = sensorFor(image, parameters);
+  sensor.begin(options.seed);
+  const steps = layPath(sensor, parameters);
+  const keys = sensor.film(steps, {
+    ...parameters,
+    followedPart: parameters.photoreceptorMicroseconds <= 0 ? 1 : 1 - 1 / (1 + stepMicroseconds / parameters.photoreceptorMicroseconds),
+    leak: parameters.leakHertz * parameters.onThreshold * stepMicroseconds * 1e-6,
+    refractoryMicroseconds: Math.max(1, parameters.refractoryMicroseconds),
+    noise: parameters.noiseHertz * 2 * fieldPixels ** 2 * stepMicroseconds * 1e-6,
+  });
+  if (keys === undefined) throw new MacroError('BAD_REQUEST', `${name} has more than ${filmEventsMaximum} events`, { field: 'camera' });
+  return recordingOf(keys, name, label);
 }

