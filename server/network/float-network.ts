@@ -1,0 +1,29 @@
+import { MacroError } from '../../proto/error.js';
+import type { Bundle } from './bundle.js';
+import { type LayerGeometry, layerGeometries, type NetworkLayer, weightShape } from './network.js';
+
+/** One layer of the masked network in real numbers: what programs other than this one can run. */
+export interface FloatLayer {
+  readonly name: string;
+  readonly layer: NetworkLayer;
+  readonly geometry: LayerGeometry;
+  /** Network units: conductance × weightScale × mask, in the order of the bundle. */
+  readonly weights: Float32Array;
+  readonly shape: readonly number[];
+}
+
+/**
+ * The layers of a bundle that holds its weights.
+ * @throws MacroError BAD_BUNDLE where they are on a chip
+ */
+export function floatLayers({ network, layers }: Omit<Bundle, 'digest'>): FloatLayer[] {
+  const geometries = layerGeometries(network);
+  return network.layers.map((layer, index) => {
+    const { mask, weight } = layers[index];
+    if (weight === undefined) {
+      throw new MacroError('BAD_BUNDLE', `${layer.name}.weight.npy is missing: the weights are on a chip, and no snapshot of it is given`, { field: 'snapshot' });
+    }
+    const weights = weight.map((microsiemens, synapse) => microsiemens * network.weightScale * mask[synapse]);
+    return { name: layer.name, layer, geometry: geometries[index], weights, shape: weightShape(layer) };
+  });
+}
