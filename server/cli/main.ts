@@ -14,6 +14,7 @@ import { devices } from './devices.js';
 import { type InferArguments, infer } from './infer.js';
 import { type JobsArguments, jobs } from './jobs.js';
 import { type ServeArguments, serve } from './serve.js';
+import { addModel } from './model.js';
 import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
@@ -226,6 +227,7 @@ function commandLine(console: Console, done: Run): Command {
   addSim(program, console, done);
   addChip(program, withService, console, done);
   addTwin(program, withService, console, done);
+  addModel(program, console, done);
   const all = [...program.commands, ...program.commands.flatMap(({ commands }) => commands)];
   for (const command of [program, ...all]) command.exitOverride().configureOutput(program.configureOutput());
   for (const command of all) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');

@@ -7,6 +7,10 @@ export interface FloatLayer {
   readonly name: string;
   readonly layer: NetworkLayer;
   readonly geometry: LayerGeometry;
+  /** Channels, height and width of what the layer before hands on, or its outputs. */
+  readonly inputShape: readonly number[];
+  /** Before the pool. */
+  readonly neuronShape: readonly number[];
   /** Network units: conductance × weightScale × mask, in the order of the bundle. */
   readonly weights: Float32Array;
   readonly shape: readonly number[];
@@ -18,12 +22,18 @@ export interface FloatLayer {
  */
 export function floatLayers({ network, layers }: Omit<Bundle, 'digest'>): FloatLayer[] {
   const geometries = layerGeometries(network);
+  let handedOn: readonly number[] = [network.input.channels, network.input.height, network.input.width];
   return network.layers.map((layer, index) => {
     const { mask, weight } = layers[index];
     if (weight === undefined) {
       throw new MacroError('BAD_BUNDLE', `${layer.name}.weight.npy is missing: the weights are on a chip, and no snapshot of it is given`, { field: 'snapshot' });
     }
     const weights = weight.map((microsiemens, synapse) => microsiemens * network.weightScale * mask[synapse]);
-    return { name: layer.name, layer, geometry: geometries[index], weights, shape: weightShape(layer) };
+    const geometry = geometries[index];
+    const { outputChannels, outputHeight, outputWidth, poolSize } = geometry;
+    const [inputShape, isLinear] = [handedOn, layer.type === 'linear'];
+    handedOn = isLinear ? [outputChannels] : [outputChannels, outputHeight / poolSize, outputWidth / poolSize];
+    const neuronShape = isLinear ? [outputChannels] : [outputChannels, outputHeight, outputWidth];
+    return { name: layer.name, layer, geometry, inputShape, neuronShape, weights, shape: weightShape(layer) };
   });
 }

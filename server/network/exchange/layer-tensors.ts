@@ -77,10 +77,11 @@ class Match {
   }
 }
 
-function maskOf(match: Match, layer: NetworkLayer, scores: Float32Array | undefined, sparsity: number): Uint8Array | undefined {
+/** The mask of the file, or what the scores stand for, or what is not exactly zero. */
+function maskOf(match: Match, layer: NetworkLayer, scores: Float32Array | undefined, weight: Float32Array | undefined, sparsity: number): Uint8Array | undefined {
   const tensor = match.find(layer, 'mask');
-  const count = weightShape(layer).reduce((product, size) => product * size, 1);
-  if (tensor === undefined) return scores === undefined ? new Uint8Array(count).fill(1) : maskOfScores(scores, sparsity);
+  if (tensor === undefined && scores !== undefined) return maskOfScores(scores, sparsity);
+  if (tensor === undefined) return weight && Uint8Array.from(weight, (microsiemens) => (microsiemens === 0 ? 0 : 1));
   const numbers = match.numbers(tensor, layer, 'mask');
   const wrong = numbers?.findIndex((kept) => kept !== 0 && kept !== 1) ?? -1;
   if (wrong >= 0) match.problems.push(`${tensor.name} holds ${numbers?.[wrong]} at element ${wrong}, a mask holds 0 and 1`);
@@ -96,7 +97,7 @@ function layerOf(match: Match, layer: NetworkLayer, weightScale: number, hasChip
   const weight = reals('weight', options.weightUnit === 'network' ? weightScale : 1);
   if (!weight.isThere && !hasChip) match.problems.push(`${layer.name}.weight ${shapeText(weightShape(layer))} is missing`);
   const { data: scores } = reals('scores', 1);
-  const mask = maskOf(match, layer, scores, options.sparsity) ?? new Uint8Array();
+  const mask = maskOf(match, layer, scores, weight.data, options.sparsity) ?? new Uint8Array();
   const bias = match.find(layer, 'bias');
   if (bias?.values().some((number) => number !== 0)) match.problems.push(`${bias.name} is not zero, and the array adds no bias`);
   return { name: layer.name, mask, ...(weight.data && { weight: weight.data }), ...(scores && { scores }) };
