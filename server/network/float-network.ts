@@ -28,7 +28,7 @@ export function floatLayers({ network, layers }: Omit<Bundle, 'digest'>): FloatL
     if (weight === undefined) {
       throw new MacroError('BAD_BUNDLE', `${layer.name}.weight.npy is missing: the weights are on a chip, and no snapshot of it is given`, { field: 'snapshot' });
     }
-    const weights = weight.map((microsiemens, synapse) => microsiemens * network.weightScale * mask[synapse]);
+    const weights = weight.map((microsiemens, synapse) => (mask[synapse] === 1 ? microsiemens * network.weightScale : 0));
     const geometry = geometries[index];
     const { outputChannels, outputHeight, outputWidth, poolSize } = geometry;
     const [inputShape, isLinear] = [handedOn, layer.type === 'linear'];

@@ -52,7 +52,7 @@ class Walk {
 
   take(at: Named): void {
     const visit = visits[at.node.type];
-    if (visit === undefined) return this.refuse(at, `is of type ${at.node.type}, which the array cannot run`);
+    if (visit === undefined) this.refuse(at, `is of type ${at.node.type}, which the array cannot run`);
     visit(this, at);
   }
 
@@ -80,7 +80,7 @@ class Walk {
       if (this.numbers(at, field).some((number) => number !== wanted)) this.refuse(at, `has ${field} ${[...this.numbers(at, field)]}, ${layer.name} has ${wanted}`);
     }
     this.isPooled = true;
-    if (isSum) this.factor *= (size ?? 1) ** 2;
+    if (isSum) this.factor *= size ** 2;
   }
 
   weight(at: Named, type: NetworkLayer['type']): void {
@@ -92,7 +92,7 @@ class Walk {
     const field = this.field(at, 'weight');
     const shape = weightShape(layer);
     if (typeof field === 'string' || `${field.shape}` !== `${shape}`) {
-      return this.refuse(at, `has weights of shape ${shapeText(typeof field === 'string' ? [] : field.shape)}, ${layer.name} has ${shapeText(shape)}`);
+      this.refuse(at, `has weights of shape ${shapeText(typeof field === 'string' ? [] : field.shape)}, ${layer.name} has ${shapeText(shape)}`);
     }
     if (at.node.fields.has('bias') && this.numbers(at, 'bias').some((number) => number !== 0)) this.refuse(at, 'has a bias that is not zero, and the array adds none');
     if (layer.type === 'convolution') this.convolution(at, layer);
@@ -112,7 +112,7 @@ class Walk {
   fire(at: Named): void {
     const { layer } = this.expectNeurons(at);
     const { neuron } = layer;
-    if (neuron.type !== 'lif') return this.refuse(at, `spikes, ${layer.name} does not: its output neurons are a node of type I`);
+    if (neuron.type !== 'lif') this.refuse(at, `spikes, ${layer.name} does not: its output neurons are a node of type I`);
     if (at.node.fields.has('v_reset')) this.expect(at, 'v_reset', 0, 'the array resets to it');
     this.expect(at, 'v_threshold', neuron.threshold, `${layer.name} has that threshold`);
     const gain = at.node.type === 'IF' ? this.integrate(at, neuron.leak, layer) : this.leak(at, neuron.leak, layer);
@@ -122,7 +122,7 @@ class Walk {
   /** I of the output layer: it adds up and never spikes. */
   accumulate(at: Named): void {
     const { layer } = this.expectNeurons(at);
-    if (layer.neuron.type !== 'accumulate') return this.refuse(at, `never spikes, ${layer.name} does`);
+    if (layer.neuron.type !== 'accumulate') this.refuse(at, `never spikes, ${layer.name} does`);
     this.finish(at, this.integrate(at, 1, layer));
   }
 
@@ -175,7 +175,7 @@ class Walk {
     if (mask === undefined || microsiemens === undefined) {
       return { name: layer.name, mask: Uint8Array.from(weights, (weight) => (weight === 0 ? 0 : 1)), weight: Float32Array.from(weights, (weight) => weight / weightScale) };
     }
-    const wrong = weights.findIndex((weight, index) => Math.fround(weight) !== Math.fround(microsiemens[index] * weightScale * mask[index]));
+    const wrong = weights.findIndex((weight, index) => Math.fround(weight) !== Math.fround(mask[index] === 1 ? microsiemens[index] * weightScale : 0));
     if (wrong >= 0) {
       this.refuse(at, `has the weight ${weights[wrong]} at element ${wrong} and ${nirMetadata.weight} ${microsiemens[wrong]} behind it; remove the metadata of a weight that was changed`);
     }

@@ -43,7 +43,7 @@ class Pickle {
     while (!this.isOver) {
       this.at = this.offset;
       const code = this.take(1)[0];
-      const instruction = instructions[code];
+      const instruction = instructions.get(code);
       if (instruction === undefined) return this.forbid(`has the instruction 0x${code.toString(16).padStart(2, '0')}, which no tensor needs`);
       instruction(this);
       if (this.stack.length > pickleLimits.stack || this.marks.length > pickleLimits.stack) this.refuse(`has more than ${pickleLimits.stack} values at once`);
@@ -151,7 +151,7 @@ class Pickle {
   call(): void {
     const given = this.pop();
     const called = this.pop();
-    if (!(called instanceof PickleGlobal) || !(given instanceof PickleTuple)) return this.forbid('calls what is no function');
+    if (!(called instanceof PickleGlobal) || !(given instanceof PickleTuple)) this.forbid('calls what is no function');
     this.push(this.guests.call(called.name, given.items) ?? this.forbid(`calls ${called.name.replace(' ', '.')} as no tensor needs it`));
   }
 
@@ -169,14 +169,14 @@ class Pickle {
 
   append(items: readonly PickleValue[]): void {
     const list = this.pop();
-    if (!(list instanceof PickleList)) return this.refuse('appends to what is no list');
+    if (!(list instanceof PickleList)) this.refuse('appends to what is no list');
     for (const item of items) list.items.push(item);
     this.push(list);
   }
 
   put(items: readonly PickleValue[]): void {
     const dictionary = this.pop();
-    if (!(dictionary instanceof PickleDictionary) || items.length % 2 !== 0) return this.refuse('fills what is no dictionary');
+    if (!(dictionary instanceof PickleDictionary) || items.length % 2 !== 0) this.refuse('fills what is no dictionary');
     for (let item = 0; item < items.length; item += 2) {
       const key = items[item];
       if (typeof key !== 'string' && typeof key !== 'number') this.refuse('has a key that is neither text nor number');
@@ -195,44 +195,44 @@ class Pickle {
   }
 }
 
-const instructions: Readonly<Record<number, (pickle: Pickle) => void>> = {
-  0x80: (pickle) => pickle.protocol(),
-  0x2e: (pickle) => pickle.stop(),
-  0x28: (pickle) => pickle.mark(),
+const instructions: ReadonlyMap<number, (pickle: Pickle) => void> = new Map<number, (pickle: Pickle) => void>([
+  [0x80, (pickle) => pickle.protocol()],
+  [0x2e, (pickle) => pickle.stop()],
+  [0x28, (pickle) => pickle.mark()],
   // Constants: None, False, True, float, integers of 4, 1, 2 and any bytes, text.
-  0x4e: (pickle) => pickle.push(null),
-  0x89: (pickle) => pickle.push(false),
-  0x88: (pickle) => pickle.push(true),
-  0x47: (pickle) => pickle.push(pickle.real()),
-  0x4a: (pickle) => pickle.push(pickle.integer(4, true)),
-  0x4b: (pickle) => pickle.push(pickle.integer(1)),
-  0x4d: (pickle) => pickle.push(pickle.integer(2)),
-  0x8a: (pickle) => pickle.push(pickle.long()),
-  0x58: (pickle) => pickle.push(pickle.text()),
+  [0x4e, (pickle) => pickle.push(null)],
+  [0x89, (pickle) => pickle.push(false)],
+  [0x88, (pickle) => pickle.push(true)],
+  [0x47, (pickle) => pickle.push(pickle.real())],
+  [0x4a, (pickle) => pickle.push(pickle.integer(4, true))],
+  [0x4b, (pickle) => pickle.push(pickle.integer(1))],
+  [0x4d, (pickle) => pickle.push(pickle.integer(2))],
+  [0x8a, (pickle) => pickle.push(pickle.long())],
+  [0x58, (pickle) => pickle.push(pickle.text())],
   // Tuples: empty, of what is above the mark, of 1, 2 and 3.
-  0x29: (pickle) => pickle.tuple(0),
-  0x74: (pickle) => pickle.push(new PickleTuple(pickle.popMark())),
-  0x85: (pickle) => pickle.tuple(1),
-  0x86: (pickle) => pickle.tuple(2),
-  0x87: (pickle) => pickle.tuple(3),
+  [0x29, (pickle) => pickle.tuple(0)],
+  [0x74, (pickle) => pickle.push(new PickleTuple(pickle.popMark()))],
+  [0x85, (pickle) => pickle.tuple(1)],
+  [0x86, (pickle) => pickle.tuple(2)],
+  [0x87, (pickle) => pickle.tuple(3)],
   // Lists and dictionaries: empty, one item, the items above the mark.
-  0x5d: (pickle) => pickle.push(new PickleList()),
-  0x61: (pickle) => pickle.append([pickle.pop()]),
-  0x65: (pickle) => pickle.append(pickle.popMark()),
-  0x7d: (pickle) => pickle.push(new PickleDictionary()),
-  0x73: (pickle) => pickle.put([pickle.pop(), pickle.pop()].reverse()),
-  0x75: (pickle) => pickle.put(pickle.popMark()),
+  [0x5d, (pickle) => pickle.push(new PickleList())],
+  [0x61, (pickle) => pickle.append([pickle.pop()])],
+  [0x65, (pickle) => pickle.append(pickle.popMark())],
+  [0x7d, (pickle) => pickle.push(new PickleDictionary())],
+  [0x73, (pickle) => pickle.put([pickle.pop(), pickle.pop()].reverse())],
+  [0x75, (pickle) => pickle.put(pickle.popMark())],
   // The memo: put and get, index of 1 and 4 bytes.
-  0x71: (pickle) => pickle.remember(pickle.integer(1)),
-  0x72: (pickle) => pickle.remember(pickle.integer(4)),
-  0x68: (pickle) => pickle.recall(pickle.integer(1)),
-  0x6a: (pickle) => pickle.recall(pickle.integer(4)),
+  [0x71, (pickle) => pickle.remember(pickle.integer(1))],
+  [0x72, (pickle) => pickle.remember(pickle.integer(4))],
+  [0x68, (pickle) => pickle.recall(pickle.integer(1))],
+  [0x6a, (pickle) => pickle.recall(pickle.integer(4))],
   // What could reach code in another reader: GLOBAL, REDUCE, BINPERSID, BUILD.
-  0x63: (pickle) => pickle.global(),
-  0x52: (pickle) => pickle.call(),
-  0x51: (pickle) => pickle.object(),
-  0x62: (pickle) => pickle.dropState(),
-};
+  [0x63, (pickle) => pickle.global()],
+  [0x52, (pickle) => pickle.call()],
+  [0x51, (pickle) => pickle.object()],
+  [0x62, (pickle) => pickle.dropState()],
+]);
 
 /**
  * The value that a pickle describes.
