@@ -78,8 +78,8 @@ class Pickle {
     const digits = this.take(this.integer(1));
     if (digits.length > 8) this.refuse(`has an integer of ${digits.length} bytes, the limit is 8`);
     const unsigned = digits.reduceRight((sum, digit) => (sum << 8n) | BigInt(digit), 0n);
-    const value = Number(BigInt.asIntN(8 * digits.length, unsigned));
-    return Number.isSafeInteger(value) ? value : this.refuse(`has the integer ${value}, beyond ±2^53`);
+    const value = BigInt.asIntN(8 * digits.length, unsigned);
+    return Number.isSafeInteger(Number(value)) ? Number(value) : this.refuse(`has the integer ${value}, beyond ±2^53`);
   }
 
   real(): number {
