@@ -10,7 +10,8 @@ export interface ReferenceRun {
 
 function convolve(input: Float64Array, { layer, geometry, weights }: FloatLayer): Float64Array {
   if (layer.type === 'linear') {
-    return Float64Array.from({ length: layer.outputs }, (_, output) => input.reduce((sum, value, index) => sum + value * weights[output * layer.inputs + index], 0));
+    const { inputs, outputs } = layer;
+    return Float64Array.from({ length: outputs }, (_, output) => input.reduce((sum, value, index) => sum + value * weights[output * inputs + index], 0));
   }
   const { kernel, stride, padding } = layer;
   const { inputChannels, inputHeight, inputWidth, outputChannels, outputHeight, outputWidth } = geometry;

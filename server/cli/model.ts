@@ -39,7 +39,12 @@ const array = { bitLines: bitLineCount, sourceLines: sourceLineCount };
 
 /** What a layer keeps, beside what it needs. */
 type ShownLayer = LayerRequirement & { readonly kept?: number; readonly pruned?: number };
-type Shown = Omit<NetworkRequirement, 'layers'> & { readonly name: string; readonly digest?: string; readonly chipId?: string; readonly layers: readonly ShownLayer[] };
+interface Shown extends Omit<NetworkRequirement, 'layers'> {
+  readonly name: string;
+  readonly digest?: string;
+  readonly chipId?: string;
+  readonly layers: readonly ShownLayer[];
+}
 
 function shownOf(network: Network, bundle: Bundle | undefined, converters: Converters): Shown {
   const { layers, ...rest } = requirementOf(network, array, converters);
@@ -55,22 +60,30 @@ function shownOf(network: Network, bundle: Bundle | undefined, converters: Conve
   };
 }
 
+function describeLayers(layers: readonly ShownLayer[]): string {
+  const head = ['layer', 'type', 'input', 'output', 'weights', 'kept', 'pruned', 'rows', 'tiles', 'source lines', 'cells', 'conversions', 'ms'];
+  return table(head, layers.map((layer) => [
+    layer.name, layer.type, layer.input.join('×'), layer.output.join('×'), layer.weights, layer.kept ?? '', layer.pruned ?? '', layer.rows, layer.tiles,
+    layer.sourceLines, layer.cells, layer.conversions, Number((layer.seconds * 1000).toFixed(3)),
+  ]));
+}
+
 function describe(shown: Shown, converters: Converters): string {
-  const columns = ['layer', 'type', 'input', 'output', 'weights', 'kept', 'pruned', 'rows', 'tiles', 'source lines', 'cells', 'conversions', 'ms'];
-  const rows = shown.layers.map(({ name, type, input, output, weights, kept, pruned, rows: inputs, tiles, sourceLines, cells, conversions, seconds }) =>
-    [name, type, input.join('×'), output.join('×'), weights, kept ?? '', pruned ?? '', inputs, tiles, sourceLines, cells, conversions, Number((seconds * 1000).toFixed(3))]);
-  const { sourceLines, availableSourceLines, bitLines, cells, tiles, conversionsPerTimestep, secondsPerTimestep, timestepCount, isFitting } = shown;
+  const { name, chipId, layers, sourceLines, availableSourceLines, bitLines, cells, tiles, conversionsPerTimestep, secondsPerTimestep, timestepCount } = shown;
+  const made = chipId === undefined ? '' : `, made on chip ${chipId}`;
   const share = ((100 * cells) / (bitLines * availableSourceLines)).toFixed(1);
   return [
-    table(columns, rows),
-    `${shown.name}${shown.chipId === undefined ? '' : `, made on chip ${shown.chipId}`}: ${isFitting ? 'fits' : 'does not fit'} an array of ${bitLines}×${availableSourceLines}: `
-      + `${sourceLines} source lines, ${tiles} tiles, ${cells} cells (${share} %)\n`,
-    `at most ${conversionsPerTimestep} conversions and ${secondsPerTimestep.toFixed(3)} s a timestep, ${(secondsPerTimestep * timestepCount).toFixed(2)} s for all ${timestepCount}, `
-      + `with ${converters.count} converters of ${converters.conversionNanoseconds / 1000} µs; bit planes that drive no line cost nothing\n`,
+    describeLayers(layers),
+    `${name}${made}: ${shown.isFitting ? 'fits' : 'does not fit'} an array of ${bitLines}×${availableSourceLines}: `,
+    `${sourceLines} source lines, ${tiles} tiles, ${cells} cells (${share} %)\n`,
+    `at most ${conversionsPerTimestep} conversions and ${secondsPerTimestep.toFixed(3)} s a timestep, `,
+    `${(secondsPerTimestep * timestepCount).toFixed(2)} s for all ${timestepCount}, `,
+    `with ${converters.count} at once of ${converters.conversionNanoseconds / 1000} µs each; bit planes that drive no line cost nothing\n`,
   ].join('');
 }
 
-const convertersOf = ({ converters }: ShowArguments): Converters => ({ ...usualConverters, count: numberOption('converters', converters, 1, sourceLineCount, true) });
+const convertersOf = ({ converters }: ShowArguments): Converters =>
+  ({ ...usualConverters, count: numberOption('converters', converters, 1, sourceLineCount, true) });
 
 async function show(path: string, given: ShowArguments, console: Console): Promise<number> {
   const converters = convertersOf(given);

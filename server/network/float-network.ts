@@ -26,7 +26,8 @@ export function floatLayers({ network, layers }: Omit<Bundle, 'digest'>): FloatL
   return network.layers.map((layer, index) => {
     const { mask, weight } = layers[index];
     if (weight === undefined) {
-      throw new MacroError('BAD_BUNDLE', `${layer.name}.weight.npy is missing: the weights are on a chip, and no snapshot of it is given`, { field: 'snapshot' });
+      const problem = `${layer.name}.weight.npy is missing: the weights are on a chip, and no snapshot of it is given`;
+      throw new MacroError('BAD_BUNDLE', problem, { field: 'snapshot' });
     }
     const weights = weight.map((microsiemens, synapse) => (mask[synapse] === 1 ? microsiemens * network.weightScale : 0));
     const geometry = geometries[index];

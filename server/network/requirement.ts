@@ -105,6 +105,6 @@ export function describeRequirement(needed: NetworkRequirement): string {
   const layers = needed.layers.map(({ name, rows, tiles, sourceLines, cells }) =>
     `${name} ${count(rows, 'row')} in ${count(tiles, 'tile')} on ${sourceLines} source lines (${cells} cells)`);
   const { sourceLines, bitLines, availableSourceLines, tiles, cells, conversionsPerTimestep, secondsPerTimestep } = needed;
-  return `${sourceLines} source lines of ${bitLines} rows, the array has ${availableSourceLines} to use: ${layers.join(', ')}; together ${count(tiles, 'tile')}, `
-    + `${cells} cells, and up to ${conversionsPerTimestep} conversions or ${secondsPerTimestep.toFixed(3)} s a timestep`;
+  return `${sourceLines} source lines of ${bitLines} rows, the array has ${availableSourceLines} to use: ${layers.join(', ')}; `
+    + `together ${count(tiles, 'tile')}, ${cells} cells, and up to ${conversionsPerTimestep} conversions or ${secondsPerTimestep.toFixed(3)} s a timestep`;
 }

@@ -1,5 +1,5 @@
 import { sourceLineCount } from '../../../firmware-protocol/limits.js';
-import { MacroError } from '../../../proto/error.js';
+import { type ErrorCode, MacroError } from '../../../proto/error.js';
 import type { Snapshot } from '../../snapshot/snapshot.js';
 import type { Bundle } from '../bundle.js';
 import { snapshotDifferences } from '../snapshot.js';
@@ -21,8 +21,8 @@ export type ExportFormat = keyof typeof exportFormats;
 export function exportFormatOf(file: string, format?: string): ExportFormat {
   const name = format ?? /\.([a-z0-9]+)$/i.exec(file)?.[1]?.toLowerCase() ?? '';
   if (Object.hasOwn(exportFormats, name)) return name as ExportFormat;
-  const subject = format === undefined ? file : `--format ${format}`;
-  throw new MacroError('BAD_ARGUMENT', `${subject}: a model is written as ${Object.keys(exportFormats).join(', ')}`, { field: format === undefined ? 'out' : 'format' });
+  const [subject, field] = format === undefined ? [file, 'out'] : [`--format ${format}`, 'format'];
+  throw new MacroError('BAD_ARGUMENT', `${subject}: a model is written as ${Object.keys(exportFormats).join(', ')}`, { field });
 }
 
 /**
@@ -31,10 +31,12 @@ export function exportFormatOf(file: string, format?: string): ExportFormat {
  */
 export function withMeasuredWeights(bundle: Bundle, snapshot: Snapshot): Bundle {
   const { chip, layers } = bundle;
-  if (chip === undefined) throw new MacroError('BAD_ARGUMENT', 'the bundle has weights of its own and is of no chip: leave --snapshot out', { field: 'snapshot' });
-  if (snapshot.chip.chipId !== chip.chipId) {
-    throw new MacroError('BUNDLE_CHIP_MISMATCH', `the bundle was made on chip ${chip.chipId}, the snapshot is of ${snapshot.chip.chipId}`, { field: 'snapshot' });
-  }
+  const refuse = (code: ErrorCode, problem: string): never => {
+    throw new MacroError(code, problem, { field: 'snapshot' });
+  };
+  if (chip === undefined) return refuse('BAD_ARGUMENT', 'the bundle has weights of its own and is of no chip: leave --snapshot out');
+  const { chipId } = snapshot.chip;
+  if (chipId !== chip.chipId) refuse('BUNDLE_CHIP_MISMATCH', `the bundle was made on chip ${chip.chipId}, the snapshot is of ${chipId}`);
   const measured = layers.map((layer, index) =>
     ({ ...layer, weight: snapshotDifferences(snapshot.codes, snapshot.cellUnitNanosiemens, chip.placements[index], sourceLineCount) }));
   return { ...bundle, layers: measured };

@@ -78,7 +78,7 @@ class Match {
 }
 
 /** The mask of the file, or what the scores stand for, or what is not exactly zero. */
-function maskOf(match: Match, layer: NetworkLayer, scores: Float32Array | undefined, weight: Float32Array | undefined, sparsity: number): Uint8Array | undefined {
+function maskOf(match: Match, layer: NetworkLayer, { scores, weight }: Partial<BundleLayer>, sparsity: number): Uint8Array | undefined {
   const tensor = match.find(layer, 'mask');
   if (tensor === undefined && scores !== undefined) return maskOfScores(scores, sparsity);
   if (tensor === undefined) return weight && Uint8Array.from(weight, (microsiemens) => (microsiemens === 0 ? 0 : 1));
@@ -96,11 +96,12 @@ function layerOf(match: Match, layer: NetworkLayer, weightScale: number, hasChip
   };
   const weight = reals('weight', options.weightUnit === 'network' ? weightScale : 1);
   if (!weight.isThere && !hasChip) match.problems.push(`${layer.name}.weight ${shapeText(weightShape(layer))} is missing`);
-  const { data: scores } = reals('scores', 1);
-  const mask = maskOf(match, layer, scores, weight.data, options.sparsity) ?? new Uint8Array();
+  const scores = reals('scores', 1);
+  const arrays = { ...(weight.data && { weight: weight.data }), ...(scores.data && { scores: scores.data }) };
+  const mask = maskOf(match, layer, arrays, options.sparsity) ?? new Uint8Array();
   const bias = match.find(layer, 'bias');
   if (bias?.values().some((number) => number !== 0)) match.problems.push(`${bias.name} is not zero, and the array adds no bias`);
-  return { name: layer.name, mask, ...(weight.data && { weight: weight.data }), ...(scores && { scores }) };
+  return { name: layer.name, mask, ...arrays };
 }
 
 const namedMaximum = 40;
@@ -125,7 +126,8 @@ export function layersOfTensors(
   const match = new Match(tensors, options);
   const layers = network.layers.map((layer) => layerOf(match, layer, network.weightScale, hasChip, options));
   const { problems, strangers } = match;
-  if (strangers.length > 0) problems.push(`${strangers.slice(0, namedMaximum).join(', ')} ${strangers.length === 1 ? 'has' : 'have'} no place: use --map or --ignore`);
+  const named = strangers.slice(0, namedMaximum).join(', ');
+  if (strangers.length > 0) problems.push(`${named} ${strangers.length === 1 ? 'has' : 'have'} no place: use --map or --ignore`);
   if (problems.length > 0) refuseModel(file, `: ${problems.join('; ')}. It holds ${listOf(tensors)}`);
   return layers;
 }

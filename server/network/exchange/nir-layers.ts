@@ -62,8 +62,8 @@ class Walk {
 
   input(at: Named): void {
     const { channels, height, width } = this.network.input;
-    const shape = this.numbers(at, 'shape');
-    if (`${shape}` !== `${[channels, height, width]}`) this.refuse(at, `has the shape ${shapeText([...shape])}, expected ${shapeText([channels, height, width])}`);
+    const [shape, wanted] = [[...this.numbers(at, 'shape')], [channels, height, width]];
+    if (`${shape}` !== `${wanted}`) this.refuse(at, `has the shape ${shapeText(shape)}, expected ${shapeText(wanted)}`);
   }
 
   /** Factors of pools by sum and of scales go into the weights before or behind them. */
@@ -77,7 +77,8 @@ class Walk {
     const size = layer.type === 'convolution' ? layer.pool?.size : undefined;
     if (size === undefined || this.isPooled) this.refuse(at, `is a pool that ${layer.name} does not have`);
     for (const [field, wanted] of [['kernel_size', size], ['stride', size], ['padding', 0]] as const) {
-      if (this.numbers(at, field).some((number) => number !== wanted)) this.refuse(at, `has ${field} ${[...this.numbers(at, field)]}, ${layer.name} has ${wanted}`);
+      const given = this.numbers(at, field);
+      if (given.some((number) => number !== wanted)) this.refuse(at, `has ${field} ${given}, ${layer.name} has ${wanted}`);
     }
     this.isPooled = true;
     if (isSum) this.factor *= size ** 2;
@@ -94,7 +95,8 @@ class Walk {
     if (typeof field === 'string' || `${field.shape}` !== `${shape}`) {
       this.refuse(at, `has weights of shape ${shapeText(typeof field === 'string' ? [] : field.shape)}, ${layer.name} has ${shapeText(shape)}`);
     }
-    if (at.node.fields.has('bias') && this.numbers(at, 'bias').some((number) => number !== 0)) this.refuse(at, 'has a bias that is not zero, and the array adds none');
+    const bias = at.node.fields.has('bias') ? this.numbers(at, 'bias') : [];
+    if (bias.some((number) => number !== 0)) this.refuse(at, 'has a bias that is not zero, and the array adds none');
     if (layer.type === 'convolution') this.convolution(at, layer);
     this.pending = { at, layer, weights: numbersIn(field) };
   }
@@ -143,7 +145,8 @@ class Walk {
     if (!isNear(tau, wanted)) this.refuse(at, `has ${tauName} ${tau}; the leak ${leak} of ${layer.name} at a timestep of ${this.step} needs ${wanted}`);
     if (at.node.type !== 'CubaLIF') return this.uniform(at, 'r') * (1 - leak);
     const synapse = this.uniform(at, 'tau_syn');
-    if (synapse !== 0 && !isNear(synapse, this.step)) this.refuse(at, `has tau_syn ${synapse}: the array has no currents that outlast a timestep (${this.step})`);
+    const isBrief = synapse === 0 || isNear(synapse, this.step);
+    if (!isBrief) this.refuse(at, `has tau_syn ${synapse}: the array has no currents that outlast a timestep (${this.step})`);
     const inputWeight = at.node.fields.has('w_in') ? this.uniform(at, 'w_in') : 1;
     return this.uniform(at, 'r') * inputWeight * (1 - leak);
   }
@@ -153,7 +156,8 @@ class Walk {
     const stated = at.node.metadata.get(nirMetadata.negativeSlope);
     const slope = stated === undefined || typeof stated === 'string' ? 1 : Number(stated.data[0]);
     const wanted = pending.layer.neuron.negativeSlope;
-    if (slope !== wanted) this.refuse(at, `has ${stated === undefined ? 'no LeakyReLU, a' : 'the'} negativeSlope of ${slope}; ${pending.layer.name} has ${wanted}`);
+    const what = stated === undefined ? 'no LeakyReLU, a' : 'the';
+    if (slope !== wanted) this.refuse(at, `has ${what} negativeSlope of ${slope}; ${pending.layer.name} has ${wanted}`);
     return pending;
   }
 
@@ -171,17 +175,18 @@ class Walk {
   private kept(at: Named, layer: NetworkLayer, weights: Float64Array): BundleLayer {
     const { metadata } = at.node;
     const { weightScale } = this.network;
-    const [mask, microsiemens, scores] = [nirMetadata.mask, nirMetadata.weight, nirMetadata.scores].map((name) => this.array(metadata.get(name), weights.length));
+    const { name } = layer;
+    const arrays = [nirMetadata.mask, nirMetadata.weight, nirMetadata.scores].map((key) => this.array(metadata.get(key), weights.length));
+    const [mask, microsiemens, scores] = arrays;
     if (mask === undefined || microsiemens === undefined) {
-      return { name: layer.name, mask: Uint8Array.from(weights, (weight) => (weight === 0 ? 0 : 1)), weight: Float32Array.from(weights, (weight) => weight / weightScale) };
+      return { name, mask: Uint8Array.from(weights, (weight) => (weight === 0 ? 0 : 1)), weight: Float32Array.from(weights, (weight) => weight / weightScale) };
     }
     const wrong = weights.findIndex((weight, index) => Math.fround(weight) !== Math.fround(mask[index] === 1 ? microsiemens[index] * weightScale : 0));
     if (wrong >= 0) {
-      this.refuse(at, `has the weight ${weights[wrong]} at element ${wrong} and ${nirMetadata.weight} ${microsiemens[wrong]} behind it; remove the metadata of a weight that was changed`);
+      const behind = `${nirMetadata.weight} ${microsiemens[wrong]} behind it`;
+      this.refuse(at, `has the weight ${weights[wrong]} at element ${wrong} and ${behind}; remove the metadata of a weight that was changed`);
     }
-    return {
-      name: layer.name, mask: Uint8Array.from(mask), weight: Float32Array.from(microsiemens), ...(scores && { scores: Float32Array.from(scores) }),
-    };
+    return { name, mask: Uint8Array.from(mask), weight: Float32Array.from(microsiemens), ...(scores && { scores: Float32Array.from(scores) }) };
   }
 
   private array(field: NirField | undefined, length: number): Float64Array | undefined {

@@ -24,7 +24,7 @@ const timestep = 1;
 const node = (type: string, fields: Readonly<Record<string, NirField>>, metadata: ReadonlyMap<string, NirField> = new Map()): NirNode =>
   ({ type, fields: new Map(Object.entries(fields)), metadata });
 
-function weightNode({ layer, geometry, weights, shape }: Pick<FloatLayer, 'layer' | 'geometry' | 'weights' | 'shape'>, { mask, weight, scores }: BundleLayer): NirNode {
+function weightNode({ layer, geometry, weights, shape }: FloatLayer, { mask, weight, scores }: BundleLayer): NirNode {
   const metadata = new Map<string, NirField>([[nirMetadata.mask, { shape, data: mask }]]);
   if (weight) metadata.set(nirMetadata.weight, { shape, data: weight });
   if (scores) metadata.set(nirMetadata.scores, { shape, data: scores });
@@ -50,16 +50,17 @@ function neuronNode({ neuron }: NetworkLayer, shape: readonly number[]): NirNode
 }
 
 /** The chain of nodes that one layer is, with their names. Layers have no underscore in theirs, so that all names differ. */
-function layerNodes({ inputShape, neuronShape, ...floatLayer }: FloatLayer, layer: BundleLayer): [string, NirNode][] {
-  const { name, geometry: { poolSize } } = floatLayer;
-  const isFlattened = floatLayer.layer.type === 'linear' && inputShape.length > 1;
-  const size = nirIntegers([poolSize, poolSize]);
-  return [
-    ...(isFlattened ? [[`${name}_flatten`, node('Flatten', { input_type: nirIntegers(inputShape), start_dim: nirInteger(0), end_dim: nirInteger(-1) })] as const] : []),
-    [`${name}_weight`, weightNode(floatLayer, layer)] as const,
-    [`${name}_neuron`, neuronNode(floatLayer.layer, neuronShape)] as const,
-    ...(poolSize > 1 ? [[`${name}_pool`, node('AvgPool2d', { kernel_size: size, stride: size, padding: nirIntegers([0, 0]) })] as const] : []),
-  ].map(([title, made]) => [title, made]);
+function layerNodes(floatLayer: FloatLayer, bundleLayer: BundleLayer): [string, NirNode][] {
+  const { name, layer, inputShape, neuronShape, geometry: { poolSize } } = floatLayer;
+  const nodes: [string, NirNode][] = [[`${name}_weight`, weightNode(floatLayer, bundleLayer)], [`${name}_neuron`, neuronNode(layer, neuronShape)]];
+  if (layer.type === 'linear' && inputShape.length > 1) {
+    nodes.unshift([`${name}_flatten`, node('Flatten', { input_type: nirIntegers(inputShape), start_dim: nirInteger(0), end_dim: nirInteger(-1) })]);
+  }
+  if (poolSize > 1) {
+    const size = nirIntegers([poolSize, poolSize]);
+    nodes.push([`${name}_pool`, node('AvgPool2d', { kernel_size: size, stride: size, padding: nirIntegers([0, 0]) })]);
+  }
+  return nodes;
 }
 
 /**

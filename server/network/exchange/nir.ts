@@ -86,7 +86,9 @@ class NirReader {
     const entity = parent.keys().includes(name) ? parent.get(name) : null;
     if (!isDataset(entity)) return this.refuse(path, 'is no dataset');
     const { shape, metadata } = entity;
-    if (shape === null || elementCount(shape) > tensorLimits.elements) return this.refuse(path, `has the shape ${shapeText(shape ?? [])}, the limit is ${tensorLimits.elements} elements`);
+    if (shape === null || elementCount(shape) > tensorLimits.elements) {
+      return this.refuse(path, `has the shape ${shapeText(shape ?? [])}, the limit is ${tensorLimits.elements} elements`);
+    }
     if (metadata.type === elementClass.text && shape.length === 0) return String(entity.value);
     const isNumber = metadata.type === elementClass.integer || (metadata.type === elementClass.real && metadata.size >= 4 && metadata.size <= 8);
     if (!isNumber || metadata.vlen || !metadata.littleEndian) return this.refuse(path, 'holds neither a text nor little-endian numbers of 32 or 64 bits');

@@ -1,5 +1,6 @@
 import { type NpyArray, parse } from 'npyjs';
 import { readArchive, utf8, writeArchive } from '../../snapshot/archive.js';
+import { problemOf } from '../../snapshot/refusal.js';
 import type { Bundle } from '../bundle.js';
 import { weightShape } from '../network.js';
 import { writeNpy } from '../npy.js';
@@ -24,15 +25,16 @@ function parseOrRefuse(bytes: Uint8Array, name: string, file: string): NpyArray 
   try {
     return parse(new Uint8Array(bytes).buffer, { convertFloat16: false });
   } catch (error) {
-    return refuseModel(file, `: ${name}${ending} is not a readable .npy file: ${error instanceof Error ? error.message : String(error)}`, { field: name, cause: error });
+    return refuseModel(file, `: ${name}${ending} is not a readable .npy file: ${problemOf(error)}`, { field: name, cause: error });
   }
 }
 
 function tensorOf(bytes: Uint8Array, name: string, file: string): Tensor {
   const { data, shape, dtype, fortranOrder } = parseOrRefuse(bytes, name, file);
   const type = isElementType(dtype) ? dtype : refuseModel(file, `: ${name} holds type ${dtype}`, { field: name });
-  // Truth values come as an array of its own kind.
-  const elements = ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : Uint8Array.from(data as ArrayLike<boolean>, Number);
+  const { buffer, byteOffset, byteLength } = data;
+  // Truth values come as a plain array.
+  const elements = ArrayBuffer.isView(data) ? new Uint8Array(buffer, byteOffset, byteLength) : Uint8Array.from(data as ArrayLike<boolean>, Number);
   const stated = shape.reduce((product, size) => product * size, elementBytes(type));
   if (stated !== elements.length) refuseModel(file, `: ${name} states the shape ${shapeText(shape)} and holds ${elements.length} bytes`, { field: name });
   return storedTensor({ name, type, shape, strides: denseStrides(shape, fortranOrder), offset: 0, bytes: elements }, file);

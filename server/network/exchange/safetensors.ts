@@ -46,8 +46,10 @@ export function readSafetensors(bytes: Uint8Array, file: string): Tensor[] {
   const { entries, data } = headerOf(bytes, file);
   const places = entries.map(([name, entry]) => {
     if (!Value.Check(entrySchema, entry)) return refuseModel(file, `: ${name} is described by no dtype, shape and data_offsets`, { field: name });
-    const type = types[entry.dtype] ?? refuseModel(file, `: ${name} has the type ${entry.dtype}, expected one of ${Object.keys(types).join(', ')}`, { field: name });
-    return { name, type, shape: entry.shape, from: entry.data_offsets[0], to: entry.data_offsets[1] };
+    const { dtype, shape, data_offsets: [from, to] } = entry;
+    const known = Object.keys(types);
+    if (!known.includes(dtype)) refuseModel(file, `: ${name} has the type ${dtype}, expected one of ${known.join(', ')}`, { field: name });
+    return { name, type: types[dtype], shape, from, to };
   });
   let end = 0;
   for (const { name, type, shape, from, to } of [...places].sort((left, right) => left.from - right.from || left.to - right.to)) {

@@ -57,7 +57,9 @@ class TorchArchive implements PickleGuests {
     const known = this.storages.get(key);
     if (known !== undefined && known.type !== elementType) refuseModel(this.file, `: data/${key} is a storage of two types`, { field: `data/${key}` });
     const needed = count * elementBytes(elementType);
-    if (bytes.length !== needed) refuseModel(this.file, `: data/${key} has ${bytes.length} bytes, its ${count} elements need ${needed}`, { field: `data/${key}` });
+    if (bytes.length !== needed) {
+      refuseModel(this.file, `: data/${key} has ${bytes.length} bytes, its ${count} elements need ${needed}`, { field: `data/${key}` });
+    }
     const storage = known ?? { type: elementType, bytes };
     this.storages.set(key, storage);
     return new PickleObject(storage);
