@@ -7,7 +7,7 @@ import { type Bundle, readBundle, writeBundle } from '../network/bundle.js';
 import { exportFormatOf, exportFormats, withMeasuredWeights } from '../network/exchange/export.js';
 import { importEndings, importModel } from '../network/exchange/import.js';
 import { type MatchOptions, type WeightUnit, weightUnits } from '../network/exchange/layer-tensors.js';
-import { type Network, parseNetwork } from '../network/network.js';
+import { type Network, networkSchema, parseNetwork } from '../network/network.js';
 import { type Converters, type LayerRequirement, type NetworkRequirement, requirementOf, usualConverters } from '../network/requirement.js';
 import { snapshotDigest } from '../network/snapshot.js';
 import { importSnapshot } from '../snapshot/import.js';
@@ -183,4 +183,11 @@ export function addModel(program: Command, console: Console, done: (exitCode: nu
     .option('--converters <count>', 'how many convert at once', String(usualConverters.count))
     .option('--json', 'one JSON object', false)
     .action(async (path: string, given: ShowArguments) => done(await show(path, given, console)));
+  model
+    .command('schema')
+    .description('JSON Schema of network.json')
+    .action(() => {
+      console.out(`${JSON.stringify(networkSchema, null, 2)}\n`);
+      done(exitDone);
+    });
 }

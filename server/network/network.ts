@@ -79,6 +79,14 @@ const header = strict({
   earlyStop: strict({ rule: exactly('softmax'), temperature: numberFrom(0.01, 100), threshold: numberBetween(0, 1) }),
 });
 
+/** JSON Schema of `network.json`. That layers fit one another, and that the last one is the output layer, is checked beyond it. */
+export const networkSchema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  title: 'network.json of a bundle',
+  ...header,
+  properties: { ...header.properties, layers: { ...header.properties.layers, items: { anyOf: [convolutionLayer, hiddenLinearLayer, outputLayer] } } },
+};
+
 export type ConvolutionLayer = Static<typeof convolutionLayer>;
 export interface LinearLayer {
   name: string;
