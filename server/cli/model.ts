@@ -1,5 +1,5 @@
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
@@ -114,7 +114,7 @@ function writeNewBundle(folder: string, bundle: Bundle): Bundle {
     throw new MacroError('BAD_ARGUMENT', `--out ${folder} is there already: name a new or an empty folder`, { field: 'out' });
   }
   checkOutput(place);
-  const draft = mkdtempSync(`${dirname(place)}/.${basename(place)}-`);
+  const draft = join(dirname(place), `.${basename(place)}-${process.pid}`);
   try {
     const written = writeBundle(draft, bundle);
     renameSync(draft, place);

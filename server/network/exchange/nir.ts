@@ -32,6 +32,7 @@ export const nirVersion = '1.0.8';
 const compressionLevel = 4;
 const nodeMaximum = 256;
 const fieldMaximum = 32;
+const elementMaximum = 2 * tensorLimits.elements;
 
 export const nirInteger = (value: number): NirArray => ({ shape: [], data: BigInt64Array.of(BigInt(value)) });
 export const nirIntegers = (values: readonly number[]): NirArray => ({ shape: [values.length], data: BigInt64Array.from(values, BigInt) });
@@ -75,6 +76,8 @@ const isDataset = (entity: unknown): entity is Dataset => (entity as { type?: st
 const elementClass = { integer: 0, real: 1, text: 3 } as const;
 
 class NirReader {
+  private elements = 0;
+
   constructor(private readonly file: string) {}
 
   group(parent: Group, name: string, path: string): Group {
@@ -89,6 +92,9 @@ class NirReader {
     if (shape === null || elementCount(shape) > tensorLimits.elements) {
       return this.refuse(path, `has the shape ${shapeText(shape ?? [])}, the limit is ${tensorLimits.elements} elements`);
     }
+    // Zeros pack so well that a small file could fill the memory field by field.
+    this.elements += elementCount(shape);
+    if (this.elements > elementMaximum) return this.refuse(path, `is beyond the limit of ${elementMaximum} elements of a graph`);
     if (metadata.type === elementClass.text && shape.length === 0) return String(entity.value);
     const isNumber = metadata.type === elementClass.integer || (metadata.type === elementClass.real && metadata.size >= 4 && metadata.size <= 8);
     if (!isNumber || metadata.vlen || !metadata.littleEndian) return this.refuse(path, 'holds neither a text nor little-endian numbers of 32 or 64 bits');
