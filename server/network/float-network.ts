@@ -26,7 +26,7 @@ export function floatLayers({ network, layers }: Omit<Bundle, 'digest'>): FloatL
   return network.layers.map((layer, index) => {
     const { mask, weight } = layers[index];
     if (weight === undefined) {
-      const problem = `${layer.name}.weight.npy is missing: the weights are on a chip, and no snapshot of it is given`;
+      const problem = `${layer.name}.weight.npy is missing: the weights are on a chip, and no snapshot of it is given (--snapshot)`;
       throw new MacroError('BAD_BUNDLE', problem, { field: 'snapshot' });
     }
     const weights = weight.map((microsiemens, synapse) => (mask[synapse] === 1 ? microsiemens * network.weightScale : 0));
