@@ -24,6 +24,8 @@ export const errorTable = {
   BUNDLE_CHIP_MISMATCH: entry('usage', 409, 'Use the chip that the bundle was made on, or make a bundle for this one'),
   MASK_REGROWS: entry('usage', 409, 'Choose regrow redraw (new conductances) or program (about the recorded ones), or a mask that keeps no such pair'),
   CHIP_MISMATCH: entry('device', 409, 'Check which chip sits in the socket; enrol it if it is new'),
+  BAD_MODEL: entry('usage', 400, 'Mend the file or name its tensors; formats and names are in docs/networks.md'),
+  UNSAFE_PICKLE: entry('usage', 400, 'Do not load this file elsewhere either; ask its author for safetensors or npz'),
   NETWORK_TOO_LARGE: entry('usage', 400, 'Use a network that fits the array of this chip'),
   INPUT_NOT_FOUND: entry('usage', 404, 'Check the path'),
   RECORDING_EMPTY: entry('usage', 400, 'Record again; a recording needs at least one event per timestep'),

@@ -2,8 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import t from 'tap';
 import { deviceGoneCodes, errorTable } from '../proto/error.js';
+import { networkSchema, parseNetwork } from '../server/network/network.js';
 import { profileChoices, profileFields, profileSchema } from '../sim/profile-fields.js';
 
 const root = join(import.meta.dirname, '..');
@@ -59,4 +61,16 @@ t.test('MODEL.md names every field of a profile, and the schema of a profile fil
   const model = read('sim/MODEL.md');
   for (const name of Object.keys({ ...profileFields, ...profileChoices })) t.ok(model.includes(`\`${name}\``), name);
   t.strictSame(JSON.parse(read('docs/profile.schema.json')), profileSchema(), 'node dist/sim/process/main.js --profile-schema > docs/profile.schema.json');
+});
+
+t.test('the schema of network.json is that of the code, and takes the networks that the documents and the demonstration show', async (t) => {
+  const schema = JSON.parse(read('docs/network.schema.json'));
+  t.strictSame(schema, JSON.parse(JSON.stringify(networkSchema)), 'npx --silent prime model schema > docs/network.schema.json');
+  const [, example = ''] = /```json\n([^`]+)```/.exec(read('docs/networks.md')) ?? [];
+  const validate = new Ajv2020().compile(schema);
+  for (const text of [example, read('server/training/demonstration/network.json')]) {
+    t.ok(validate(JSON.parse(text)), JSON.stringify(validate.errors));
+    t.equal(parseNetwork(text).format, 'prime-bundle/1');
+  }
+  t.notOk(validate({ ...JSON.parse(example), timestepCount: 0 }));
 });

@@ -15,6 +15,7 @@ import { devices } from './devices.js';
 import { type InferArguments, infer } from './infer.js';
 import { type JobsArguments, jobs } from './jobs.js';
 import { type ServeArguments, serve } from './serve.js';
+import { addModel } from './model.js';
 import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
@@ -253,6 +254,7 @@ function commandLine(console: Console, done: Run): Command {
   addChip(program, withService, console, done);
   addTwin(program, withService, console, done);
   addDataset(program, console, done);
+  addModel(program, console, done);
   const all = [...program.commands, ...program.commands.flatMap(({ commands }) => commands)];
   for (const command of [program, ...all]) command.exitOverride().configureOutput(program.configureOutput());
   for (const command of all) if (command.name() !== 'sim') command.option('--debug', 'print where an error came from');

@@ -11,7 +11,7 @@ import { readNpy, writeNpy } from './npy.js';
 import { checkPlacements, layerPlacementSchema } from './placement.js';
 import { fingerprintCellCount } from './snapshot.js';
 
-const chipFile = 'chip.json';
+export const chipFile = 'chip.json';
 const maximumFileBytes = 4 * 2 ** 20;
 /** Codes of 16 bits at 1 nS a step, the finest unit of a chip, end at 65 µS. */
 const maximumWeightMicrosiemens = 65;

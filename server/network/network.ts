@@ -1,8 +1,6 @@
 import Type, { type Static, type TSchema } from 'typebox';
 import { Value } from 'typebox/value';
-import {
-  bitLineCount, maximumDriveCode, maximumLayerCount, maximumTimestepCount, sourceLineCount,
-} from '../../firmware-protocol/limits.js';
+import { maximumDriveCode, maximumLayerCount, maximumTimestepCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import { fieldPixels } from '../dataset/recording.js';
 
@@ -30,14 +28,18 @@ const lifNeuron = strict({ type: exactly('lif'), threshold: numberBetween(0, 100
 /** U ← LeakyReLU(U + I): no leak, no reset, no spike. */
 const accumulateNeuron = strict({ type: exactly('accumulate'), negativeSlope });
 
+/** Far more than the array holds, so that a network beyond it is refused with what it would need and not with the limit of a field. */
+const widthMaximum = 4096;
+const inputMaximum = 2 ** 18;
+
 const maximumPoolSize = Math.floor(Math.sqrt(maximumDriveCode));
 const pool = strict({ type: exactly('average'), size: integerFrom(2, maximumPoolSize) });
 
 const convolutionLayer = strict({
   name: layerName,
   type: exactly('convolution'),
-  inputChannels: integerFrom(1, 256),
-  outputChannels: integerFrom(1, sourceLineCount / 2),
+  inputChannels: integerFrom(1, widthMaximum),
+  outputChannels: integerFrom(1, widthMaximum),
   kernel: integerFrom(1, 15),
   stride: integerFrom(1, 8),
   padding: integerFrom(0, 7),
@@ -49,8 +51,8 @@ const linearLayer = (neuron: typeof lifNeuron | typeof accumulateNeuron) =>
   strict({
     name: layerName,
     type: exactly('linear'),
-    inputs: integerFrom(1, bitLineCount * 32),
-    outputs: integerFrom(1, sourceLineCount / 2),
+    inputs: integerFrom(1, inputMaximum),
+    outputs: integerFrom(1, widthMaximum),
     neuron,
   });
 const hiddenLinearLayer = linearLayer(lifNeuron);
@@ -76,6 +78,14 @@ const header = strict({
   }),
   earlyStop: strict({ rule: exactly('softmax'), temperature: numberFrom(0.01, 100), threshold: numberBetween(0, 1) }),
 });
+
+/** JSON Schema of `network.json`. That layers fit one another, and that the last one is the output layer, is checked beyond it. */
+export const networkSchema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  title: 'network.json of a bundle',
+  ...header,
+  properties: { ...header.properties, layers: { ...header.properties.layers, items: { anyOf: [convolutionLayer, hiddenLinearLayer, outputLayer] } } },
+};
 
 export type ConvolutionLayer = Static<typeof convolutionLayer>;
 export interface LinearLayer {
@@ -219,7 +229,8 @@ export function parseNetwork(text: string): Network {
     throw new MacroError('BAD_BUNDLE', `${networkFile} is not JSON: ${(error as Error).message}`, { field: networkFile, cause: error });
   }
   const { layers, ...rest } = checkShape(header, value, networkFile);
-  const network: Network = { ...rest, layers: layers.map((layer, index) => checkLayer(layer, index, index === layers.length - 1)) };
+  // The fields keep their order, so that a bundle that is read and written again keeps its digest.
+  const network: Network = { ...(value as typeof rest), layers: layers.map((layer, index) => checkLayer(layer, index, index === layers.length - 1)) };
   const names = network.layers.map(({ name }) => name);
   const twice = names.findIndex((name, index) => names.indexOf(name) < index);
   if (twice >= 0) refuse(`layers[${twice}].name`, `"${names[twice]}" is taken by another layer`);

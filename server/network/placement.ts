@@ -2,6 +2,7 @@ import Type, { type Static } from 'typebox';
 import { bitLineCount, sourceLineCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import { integerFrom, layerInputs, layerName, layerOutputs, type Network, type NetworkLayer, strict } from './network.js';
+import { describeRequirement, type NetworkRequirement, type RequirementTarget, requirementOf } from './requirement.js';
 
 const lines = Type.Array(integerFrom(0, sourceLineCount - 1), {
   minItems: 1,
@@ -51,6 +52,13 @@ function freeLines({ geometry, blockedSourceLines }: PlacementTarget): number[] 
   return [...lines.filter(hasNeighbour), ...lines.filter((line) => !hasNeighbour(line))];
 }
 
+/** @throws MacroError NETWORK_TOO_LARGE with what every layer would need, where the source lines do not suffice */
+export function checkFits(network: Network, target: RequirementTarget): NetworkRequirement {
+  const needed = requirementOf(network, target);
+  if (!needed.isFitting) throw new MacroError('NETWORK_TOO_LARGE', `${network.name} needs ${describeRequirement(needed)}`);
+  return needed;
+}
+
 /**
  * Gives every weight its two cells. A layer with more inputs than the array has bit lines is cut into tiles, whose partial sums are added
  * digitally. Each tile has source lines of its own, plus before minus; blocked lines are passed over.
@@ -60,11 +68,7 @@ function freeLines({ geometry, blockedSourceLines }: PlacementTarget): number[] 
 export function placeNetwork(network: Network, target: PlacementTarget): LayerPlacement[] {
   const { geometry } = target;
   const free = freeLines(target);
-  const linesOf = (layer: NetworkLayer) => 2 * layerOutputs(layer) * Math.ceil(layerInputs(layer) / geometry.bitLines);
-  const needed = network.layers.reduce((sum, layer) => sum + linesOf(layer), 0);
-  if (needed > free.length) {
-    throw new MacroError('NETWORK_TOO_LARGE', `${network.name} needs ${needed} source lines, the array has ${free.length} to use`);
-  }
+  checkFits(network, { bitLines: geometry.bitLines, sourceLines: free.length });
   let taken = 0;
   const placeTile = (layer: NetworkLayer, firstInput: number): TilePlacement => {
     const own = free.slice(taken, (taken += 2 * layerOutputs(layer)));

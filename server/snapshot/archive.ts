@@ -14,6 +14,8 @@ export interface ArchiveLimits {
   readonly files: number;
   /** Of one file, unpacked. */
   readonly fileBytes: number;
+  /** Of all files that are wanted, unpacked (default: files × fileBytes). */
+  readonly totalBytes?: number;
   /** Files that nobody needs stay packed. */
   readonly wants: (name: string) => boolean;
 }
@@ -22,18 +24,23 @@ export interface ArchiveLimits {
  * Unpacks some files of a zip archive.
  * @throws MacroError BAD_SNAPSHOT where it is none, or one of them is too large; nothing larger than the limit is unpacked
  */
-export function readArchive(bytes: Uint8Array, file: string, { files, fileBytes, wants }: ArchiveLimits): Unzipped {
+export function readArchive(bytes: Uint8Array, file: string, { files, fileBytes, totalBytes = files * fileBytes, wants }: ArchiveLimits): Unzipped {
   const seen = new Set<string>();
   let problem: string | undefined;
+  let total = 0;
   let unpacked: Unzipped = {};
   try {
     unpacked = unzipSync(bytes, {
-      filter({ name, originalSize }) {
+      filter({ name, size, originalSize }) {
         if (problem !== undefined || !wants(name)) return false;
         if (seen.has(name)) problem = `holds ${name} twice`;
         seen.add(name);
         if (seen.size > files) problem = `holds more than ${files} files`;
-        if (originalSize > fileBytes) problem = `holds ${name} with ${originalSize} bytes, the limit is ${fileBytes}`;
+        // A stored file is as long as its packed size says, whatever it states unpacked.
+        const bytesOfFile = Math.max(size, originalSize);
+        total += bytesOfFile;
+        if (bytesOfFile > fileBytes) problem = `holds ${name} with ${bytesOfFile} bytes, the limit is ${fileBytes}`;
+        if (total > totalBytes) problem = `holds more than ${totalBytes} bytes, unpacked`;
         return problem === undefined;
       },
     });

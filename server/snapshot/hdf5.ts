@@ -1,37 +1,16 @@
-import type { Dataset, File as Hdf5File, Group } from 'h5wasm';
 import { cellCount } from '../../firmware-protocol/limits.js';
-import { endsInTime } from './hdf5-probe.js';
+import { type Dataset, type Group, type Hdf5File, readHdf5File, writeHdf5File } from './hdf5-file.js';
 import { headerOf, keptReadsMaximum, mapShape, type Snapshot, snapshotOf } from './snapshot.js';
 import { type SnapshotHeader, snapshotFormat } from './header.js';
-import { problemOf, refuseSnapshot } from './refusal.js';
-
-type Library = typeof import('h5wasm');
-type FileSystem = { writeFile(path: string, bytes: Uint8Array): void; readFile(path: string): Uint8Array; unlink(path: string): void };
-interface Loaded { readonly library: Library; readonly memory: FileSystem }
+import { refuseSnapshot } from './refusal.js';
 
 const compressionLevel = 1;
 const chunkLines = 64;
-/** The library keeps its files in a memory of its own; one at a time is there. */
-const place = '/snapshot.h5';
 const sections = ['chip', 'conditions', 'provenance'] as const;
 const units: Readonly<Record<string, string>> = {
   readVoltageMillivolts: 'mV', wordLineBiasMillivolts: 'mV', settlingNanoseconds: 'ns', temperatureCelsius: 'degC',
   secondsSinceLastPulse: 's', readSeconds: 's',
 };
-
-let loaded: Promise<Loaded> | undefined;
-
-/** Half a second and 5 MB that only those pay who use HDF5. */
-function load(): Promise<Loaded> {
-  loaded ??= (async () => {
-    const library = await import('h5wasm');
-    const module = await library.ready;
-    // What it refuses is told by our error; its own account would stand in the middle of stderr.
-    (module as unknown as { activate_throwing_error_handler?: () => void }).activate_throwing_error_handler?.();
-    return { library, memory: (module as unknown as { FS: FileSystem }).FS };
-  })();
-  return loaded;
-}
 
 function writeSection(file: Hdf5File, name: string, fields: Readonly<Record<string, unknown>>): void {
   const group = file.create_group(name);
@@ -49,11 +28,9 @@ function writeMap(file: Hdf5File, name: string, data: Uint16Array | Uint8Array, 
 }
 
 /** A snapshot as HDF5: datasets `codes`, `flags` and `read_codes` with their units, groups `chip`, `conditions` and `provenance` with attributes. */
-export async function writeHdf5(snapshot: Snapshot): Promise<Uint8Array> {
-  const { library, memory } = await load();
+export function writeHdf5(snapshot: Snapshot): Promise<Uint8Array> {
   const { codes, flags, reads, cellUnitNanosiemens } = snapshot;
-  const file = new library.File(place, 'w');
-  try {
+  return writeHdf5File((file) => {
     file.create_attribute('format', snapshotFormat);
     const scale = { unit: 'cell code', cell_unit_nanosiemens: cellUnitNanosiemens, axes: 'bit line, source line' };
     writeMap(file, 'codes', codes, [...mapShape], scale);
@@ -65,12 +42,7 @@ export async function writeHdf5(snapshot: Snapshot): Promise<Uint8Array> {
     }
     const header = headerOf(snapshot);
     for (const section of sections) writeSection(file, section, header[section]);
-  } finally {
-    file.close();
-  }
-  const bytes = memory.readFile(place).slice();
-  memory.unlink(place);
-  return bytes;
+  });
 }
 
 /** Attributes as plain values: numbers, texts and lists of numbers; whatever else a file holds is refused by the schema. */
@@ -121,22 +93,7 @@ function snapshotIn(file: Hdf5File, label: string): Snapshot {
 }
 
 /** @throws MacroError BAD_SNAPSHOT naming the file, and the dataset or attribute */
-export async function readHdf5(bytes: Uint8Array, label: string): Promise<Snapshot> {
-  if (!(await endsInTime(bytes, cellCount * keptReadsMaximum))) return refuseSnapshot(label, 'is damaged: the HDF5 library does not come to an end with it');
-  const { library, memory } = await load();
-  memory.writeFile(place, bytes);
-  let file: Hdf5File | undefined;
-  try {
-    file = new library.File(place, 'r');
-    return snapshotIn(file, label);
-  } catch (error) {
-    if (error instanceof Error && error.name === 'MacroError') throw error;
-    return refuseSnapshot(label, `is not a readable HDF5 file: ${problemOf(error).split('\n')[0].slice(0, 200)}`, { cause: error });
-  } finally {
-    try {
-      file?.close();
-    } finally {
-      memory.unlink(place);
-    }
-  }
+export function readHdf5(bytes: Uint8Array, label: string): Promise<Snapshot> {
+  const elements = cellCount * keptReadsMaximum;
+  return readHdf5File(bytes, { label, elements, refuse: refuseSnapshot, read: (file) => snapshotIn(file, label) });
 }

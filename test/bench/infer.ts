@@ -2,7 +2,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Frames } from '../../server/dataset/frames.js';
 import { type CompiledNetwork, compile, earlyStopAt } from '../../server/network/compile.js';
-import { weightShape } from '../../server/network/network.js';
+import { writeOnnx } from '../../server/network/exchange/onnx.js';
 import { Chip } from '../../sim/chip.js';
 import { type Drive, Macro } from '../../sim/macro.js';
 import { NetworkRun } from '../../sim/network-run.js';
@@ -11,7 +11,6 @@ import { RecordingPool } from '../../sim/process/recording-pool.js';
 import { profileNamed } from '../../sim/profile.js';
 import { type BenchInputs, benchInputs } from './inputs.js';
 import type { Figure, Subject } from './measure.js';
-import { type FloatLayer, onnxNetwork } from './onnx-network.js';
 
 const geometry = { bitLines: 512, sourceLines: 512 };
 const windowMilliseconds = 1500;
@@ -73,30 +72,10 @@ function simulator(inputs: BenchInputs, profileName: string, stop: boolean): Sub
   return { name: profileName, window: windowOver(frames, run), close: async () => undefined };
 }
 
-function floatLayers({ bundle: { network, layers } }: BenchInputs): FloatLayer[] {
-  return network.layers.map((layer, index) => {
-    const { mask, weight = new Float32Array(mask.length) } = layers[index];
-    const { neuron } = layer;
-    const isConvolution = layer.type === 'convolution';
-    return {
-      name: layer.name,
-      type: layer.type,
-      weights: weight.map((value, synapse) => value * network.weightScale * mask[synapse]),
-      shape: weightShape(layer),
-      stride: isConvolution ? layer.stride : 1,
-      padding: isConvolution ? layer.padding : 0,
-      poolSize: isConvolution ? (layer.pool?.size ?? 1) : 1,
-      threshold: neuron.type === 'lif' ? neuron.threshold : 0,
-      leak: neuron.type === 'lif' ? neuron.leak : 1,
-      negativeSlope: neuron.negativeSlope,
-    };
-  });
-}
-
 async function onnxRuntime(inputs: BenchInputs): Promise<Subject> {
   const { timestepCount, input } = inputs.bundle.network;
   const shape = [timestepCount, input.channels, input.height, input.width];
-  const session = await InferenceSession.create(onnxNetwork(floatLayers(inputs), shape), { intraOpNumThreads: 1, interOpNumThreads: 1 });
+  const session = await InferenceSession.create(writeOnnx(inputs.bundle), { intraOpNumThreads: 1, interOpNumThreads: 1 });
   const run = ({ codes }: Frames) => session.run({ frames: new Tensor('float32', Float32Array.from(codes), shape) });
   return { name: 'onnxruntime-node', window: windowOver(inputs.frames, run), close: () => session.release() };
 }
