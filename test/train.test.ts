@@ -206,6 +206,6 @@ t.test('over REST and from the command line: train, download, infer', async (t) 
   const refused = await call(b, '/v1/trainings', post({ films: 8, epochs: 0 }));
   t.match(refused.body, { status: 400, code: 'BAD_REQUEST' });
   const { body: { models: [{ id, files }] } } = await call(b, '/v1/models');
-  t.ok(files.includes('chip.json'));
+  t.ok(files.includes('chip.json'), files.join(' '));
   t.match((await call(b, `/v1/models/${id}/files/other.npy`)).body, { code: 'MODEL_UNKNOWN' });
 });

@@ -83,7 +83,10 @@ function crossEntropyOf(means: readonly Scalar[], label: number): Scalar {
   return normaliser.through(Math.log(sum), 1).plus(means[label].scaled(-1));
 }
 
-/** Loss of the network by PRIME.md §2 and §4, as a graph of scalars over its weights. @param timestepLossFraction how much of it is the mean over all timesteps */
+/**
+ * Loss of the network by PRIME.md §2 and §4, as a graph of scalars over its weights.
+ * @param timestepLossFraction how much of it is the mean over all timesteps
+ */
 function lossOf(network: Network, synapses: readonly (readonly Scalar[])[], label: number, timestepLossFraction: number): Scalar {
   const { layers, timestepCount } = network;
   const membranes: Scalar[][] = layers.map(() => []);

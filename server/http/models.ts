@@ -54,7 +54,9 @@ export function modelRoutes(app: App, { models, staleSnapshots }: ServiceParts):
   app.get('/v1/models/:id', { schema: one }, async (request) => view(models.read(request.params.id)));
 
   const fileContent = Type.Unknown({ description: 'bytes: JSON or .npy' });
-  const file = { tags: ['models'], summary: 'One file of a bundle', params: modelFileParameters, produces: [octets], response: { 200: fileContent, ...problems } };
+  const file = {
+    tags: ['models'], summary: 'One file of a bundle', params: modelFileParameters, produces: [octets], response: { 200: fileContent, ...problems },
+  };
   app.get('/v1/models/:id/files/:file', { schema: file }, async ({ params: { id, file: name } }, reply) => {
     const bytes = models.files(id).get(name);
     if (bytes === undefined) throw new MacroError('MODEL_UNKNOWN', `bundle ${id} has no file "${name}"`, { field: 'file' });

@@ -48,7 +48,8 @@ export function checkpointOf(search: TopologySearch, rest: Omit<SearchCheckpoint
   const { stepCount, layers } = search.state;
   return {
     ...rest, stepCount,
-    layers: layers.map(({ scores, first, second, stepCount: steps }) => ({ stepCount: steps, scores: textOf(scores), first: textOf(first), second: textOf(second) })),
+    layers: layers.map(({ scores, first, second, stepCount: steps }) =>
+      ({ stepCount: steps, scores: textOf(scores), first: textOf(first), second: textOf(second) })),
   };
 }
 

@@ -29,7 +29,9 @@ export function brokenFromCode(codes: Uint16Array, formedCode: number): number {
   return Math.min(topCode, Math.ceil(median + brokenBeyond * Math.max(1, upper - median)));
 }
 
-function layerDevices(codes: Uint16Array, placement: LayerPlacement, { sourceLines, cellUnitNanosiemens }: Geometry, works: (code: number) => boolean): LayerDevices {
+function layerDevices(
+  codes: Uint16Array, placement: LayerPlacement, { sourceLines, cellUnitNanosiemens }: Geometry, works: (code: number) => boolean,
+): LayerDevices {
   const { plus, minus } = weightCells(placement, sourceLines);
   const magnitudeOf = (cell: number, weight: number) => (Math.hypot(codes[cell], codes[minus[weight]]) * cellUnitNanosiemens) / 1000;
   return {

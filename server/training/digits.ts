@@ -29,8 +29,3 @@ export function filmedFramesOf(which: 'train' | 'test', index: number, timestepC
   const recording = filmedDigit(which, index);
   return { codes: binEvents(recording, timestepCount, 'number').codes, label: recording.label };
 }
-
-/** Those of the first digits of a set. */
-export function filmedFrames(which: 'train' | 'test', count: number, timestepCount: number): LabelledFrames[] {
-  return Array.from({ length: count }, (_, index) => filmedFramesOf(which, index, timestepCount));
-}

@@ -15,7 +15,9 @@ const mostPairsFraction = 0.9;
 
 function adviceOn(pairs: number): string {
   if (pairs < leastPairsFraction) return 'few pairs have a device: forming more cells (a yield of 0.4 to 0.6) would give the search more to choose from';
-  if (pairs > mostPairsFraction) return 'nearly every pair has a device, so that each pruned one costs two RESET pulses: a forming yield of 0.5 would need a third of them';
+  if (pairs > mostPairsFraction) {
+    return 'nearly every pair has a device, so that each pruned one costs two RESET pulses: a forming yield of 0.5 would need a third of them';
+  }
   return 'the forming yield suits: pairs without a device need no RESET to be pruned';
 }
 

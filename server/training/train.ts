@@ -10,6 +10,7 @@ import { binEvents } from '../dataset/frames.js';
 import { parseRecording } from '../dataset/recording.js';
 import type { SentRecording } from '../dataset/recording-pack.js';
 import { type Bundle, filesOfBundle } from '../network/bundle.js';
+import type { Network } from '../network/network.js';
 import { fingerprintOf, snapshotDigest } from '../network/snapshot.js';
 import type { Snapshot } from '../snapshot/snapshot.js';
 import { checkpointOf, type EpochRow, type EpochTally, maskOf, masksOf, restoreSearch, type SearchCheckpoint } from './checkpoint.js';
@@ -58,7 +59,9 @@ interface ChipMap {
 }
 
 /** The map that a search is made on: that of an earlier start, one that is named, or a fresh read. */
-async function chipMap(array: MeteredArray, parameters: TrainParameters, job: OperationJob, sources: TrainingSources, earlier?: SearchCheckpoint): Promise<ChipMap> {
+async function chipMap(
+  array: MeteredArray, parameters: TrainParameters, job: OperationJob, sources: TrainingSources, earlier?: SearchCheckpoint,
+): Promise<ChipMap> {
   const arrayState = hex((await array.device.status()).arrayState);
   const digest = earlier?.snapshot ?? parameters.snapshot;
   if (digest !== undefined) {
@@ -95,10 +98,13 @@ async function loadSet(parameters: TrainParameters, sources: TrainingSources, ar
 }
 
 /** Recordings to learn from and others to validate with. */
-export function divided(count: number, { seed, validationFraction }: Pick<TrainParameters, 'seed' | 'validationFraction'>): { learn: Uint32Array; validate: Uint32Array } {
+export function divided(count: number, { seed, validationFraction }: Pick<TrainParameters, 'seed' | 'validationFraction'>) {
   const order = shuffled(count, seed, validationTurn);
   const validated = Math.round(validationFraction * count);
-  if (validated >= count) throw new MacroError('BAD_REQUEST', `validationFraction leaves none of ${count} recordings to learn from`, { field: 'validationFraction' });
+  if (validated >= count) {
+    const problem = `validationFraction leaves none of ${count} recordings to learn from`;
+    throw new MacroError('BAD_REQUEST', problem, { field: 'validationFraction' });
+  }
   return { learn: order.subarray(validated).sort(), validate: order.subarray(0, validated).sort() };
 }
 
@@ -166,9 +172,8 @@ class TrainingRun {
 }
 
 /** What was found, as a bundle. The threshold of its early stop is fitted on what was kept for validation, or else on what was learned from. */
-function bundleOf(array: MeteredArray, search: TopologySearch, chip: ChipDevices, map: ChipMap, parameters: TrainParameters, threshold: number): Map<string, Uint8Array> {
-  const { identity: { chipId, geometry } } = array;
-  const { network } = parameters;
+function bundleOf({ identity }: MeteredArray, search: TopologySearch, chip: ChipDevices, map: ChipMap, network: Network, threshold: number) {
+  const { chipId, geometry } = identity;
   const record = {
     format: 'prime-chip/1' as const, chipId, fingerprint: fingerprintOf(chip.codes, geometry), snapshotDigest: map.digest, weightScale: chip.weightScale,
     placements: [...chip.placements],
@@ -217,7 +222,7 @@ export function trainOperation(sources: TrainingSources): Operation<TrainParamet
         const history = await new TrainingRun(search, map, validate, job, isSame ? earlier : undefined).run(array);
         const courses = await search.courses(validate.length > 0 ? validate : learn);
         const threshold = fitThreshold(courses, network.earlyStop.temperature);
-        const bundle = sources.keepModel(bundleOf(array, search, chip, map, parameters, threshold));
+        const bundle = sources.keepModel(bundleOf(array, search, chip, map, parameters.network, threshold));
         const { epoch: epochs, ...last } = history[history.length - 1];
         return {
           model: bundle.digest, snapshot: map.digest, recordings: set.count, validated: validate.length, epochs, ...last, threshold,

@@ -52,7 +52,8 @@ class Life {
     });
     const sources: ArraySources = {
       connectTimeoutMilliseconds: 60_000, meter: new WearMeter(this.ledger), model: (id) => bench.bundles.get(id) as Bundle, models: () => [],
-      snapshot: () => snapshotCodes(new Uint8Array(0)), keep: () => '', keepModel: bundleFromFiles, earlierCheckpoint: (job, name) => this.store.earlierCheckpoint(job, name),
+      snapshot: () => snapshotCodes(new Uint8Array(0)), keep: () => '', keepModel: bundleFromFiles,
+      earlierCheckpoint: (job, name) => this.store.earlierCheckpoint(job, name),
       dataset: () => [], staleness: () => null, markStale: () => undefined, now: () => new Date(0).toISOString(),
     };
     this.operations = arrayOperations(sources);
