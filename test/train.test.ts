@@ -205,7 +205,8 @@ t.test('over REST and from the command line: train, download, infer', async (t) 
 
   const refused = await call(b, '/v1/trainings', post({ films: 8, epochs: 0 }));
   t.match(refused.body, { status: 400, code: 'BAD_REQUEST' });
-  const { body: { models: [{ id, files }] } } = await call(b, '/v1/models');
+  const { body: { models } } = await call(b, '/v1/models');
+  const { id, files } = models.find((model: { id: string }) => model.id === report.summary.model);
   t.ok(files.includes('chip.json'), files.join(' '));
   t.match((await call(b, `/v1/models/${id}/files/other.npy`)).body, { code: 'MODEL_UNKNOWN' });
 });
