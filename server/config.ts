@@ -15,6 +15,8 @@ export interface Configuration {
   readonly port: number;
   /** Folder of the store; made if need be. */
   readonly homeFolder: string;
+  /** Where frames are kept that were long in the making; no state, anybody may delete them. */
+  readonly framesFolder: string;
   /** Secret that every route but /health asks for; absent: loopback only, and no secret. */
   readonly token?: string;
   readonly devices: readonly string[];
@@ -35,6 +37,8 @@ export function homeFolderOf(environment: Environment): string {
   return given ? resolve(given) : join(homedir(), '.local', 'state', 'prime-hil');
 }
 
+export const framesFolderOf = (homeFolder: string): string => join(homeFolder, 'frames');
+
 /**
  * The secret of service and client.
  *
@@ -52,7 +56,7 @@ export function tokenOf(environment: Environment): string | undefined {
 }
 
 export type ServiceOptions =
-  Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'connectTimeoutMilliseconds' | 'pulsesPerUser' | 'capture'>>;
+  Partial<Pick<Configuration, 'host' | 'port' | 'devices' | 'homeFolder' | 'framesFolder' | 'connectTimeoutMilliseconds' | 'pulsesPerUser' | 'capture'>>;
 
 /**
  * Checks what a service is asked to be.
@@ -65,10 +69,12 @@ export function configurationOf(environment: Environment, options: ServiceOption
   if (token === undefined && !isLoopback(host)) {
     throw new MacroError('TOKEN_REQUIRED', `host ${host} is open to other machines and PRIME_TOKEN is not set`, { field: 'host' });
   }
+  const homeFolder = options.homeFolder ?? homeFolderOf(environment);
   return {
     host,
     port: options.port ?? defaultPort,
-    homeFolder: options.homeFolder ?? homeFolderOf(environment),
+    homeFolder,
+    framesFolder: options.framesFolder ?? framesFolderOf(homeFolder),
     ...(token !== undefined && { token }),
     ...(options.capture !== undefined && { capture: options.capture }),
     ...(options.pulsesPerUser !== undefined && { pulsesPerUser: options.pulsesPerUser }),

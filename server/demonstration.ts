@@ -8,9 +8,8 @@ import { type Console, describeError, exitCodeOf, exitDone, processConsole, tabl
 import { ProgressLine } from './cli/progress.js';
 import { portOf, stopped } from './cli/serve.js';
 import { configurationOf, defaultPort } from './config.js';
-import { filmDigit } from './dataset/camera.js';
-import { digitPixels, readMnist } from './dataset/mnist.js';
-import { encodeRecording } from './dataset/recording.js';
+import { FilmSet } from './dataset/film.js';
+import { readMnist } from './dataset/mnist.js';
 import type { SentRecording } from './dataset/recording-pack.js';
 import type { InferenceRow, Summary } from './inference/result.js';
 import { filesOfBundle, readBundle } from './network/bundle.js';
@@ -21,6 +20,7 @@ const defaultBundle = join(packageFolder(), 'server', 'training', 'demonstration
 const defaultDevice = 'sim:lab';
 const defaultDigits = 100;
 const digitPool = 10_000;
+const filmSeed = 1;
 
 interface Choices {
   readonly once: boolean;
@@ -54,12 +54,8 @@ function choicesOf(argv: readonly string[]): Choices {
 
 /** Handwritten test digits as the camera of the N-MNIST procedure would have recorded them. */
 function filmDigits(count: number): SentRecording[] {
-  const { images, labels } = readMnist('test');
-  return Array.from({ length: count }, (_, digit) => {
-    const image = images.subarray(digit * digitPixels ** 2, (digit + 1) * digitPixels ** 2);
-    const name = `Test/${labels[digit]}/${String(digit).padStart(5, '0')}.bin`;
-    return { input: name, label: labels[digit], bytes: encodeRecording(filmDigit(image, { seed: digit })) };
-  });
+  const films = new FilmSet('test', readMnist('test'), filmSeed);
+  return Array.from({ length: count }, (_, digit) => ({ input: films.pathOf(digit), label: films.digits.labels[digit], bytes: films.film(digit) }));
 }
 
 function printDecisions(rows: readonly InferenceRow[], summary: Summary, console: Console): void {

@@ -24,6 +24,7 @@ import { CalibrationStore } from './store/calibrations.js';
 import { ChipStore } from './store/chips.js';
 import { type Database, openDatabase } from './store/database.js';
 import { DatasetStore } from './store/datasets.js';
+import { FrameCache } from './dataset/frame-cache.js';
 import { lockHome } from './store/home-lock.js';
 import { ModelStore } from './store/models.js';
 import { ObjectStore } from './store/objects.js';
@@ -125,7 +126,7 @@ function openStores({ homeFolder }: Configuration, database: Database): Stores {
   };
 }
 
-function arraySourcesOf({ connectTimeoutMilliseconds, pulsesPerUser }: Configuration, database: Database, stores: Stores): ArraySources {
+function arraySourcesOf({ connectTimeoutMilliseconds, pulsesPerUser, framesFolder }: Configuration, database: Database, stores: Stores): ArraySources {
   const { objects, models, store, chips, datasets, staleSnapshots, calibrations } = stores;
   return {
     connectTimeoutMilliseconds,
@@ -143,6 +144,7 @@ function arraySourcesOf({ connectTimeoutMilliseconds, pulsesPerUser }: Configura
       return bundle;
     },
     earlierCheckpoint: (job, name) => store.earlierCheckpoint(job, name),
+    frames: new FrameCache(framesFolder),
     keepSnapshot: (snapshot) => chips.add(snapshot),
     dataset: (id) => datasets.read(id),
     staleness: (digest) => staleSnapshots.of(digest),

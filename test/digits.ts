@@ -3,11 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { filmDigit } from '../server/dataset/camera.js';
+import { FilmSet } from '../server/dataset/film.js';
 import { readMnist } from '../server/dataset/mnist.js';
-import { encodeRecording } from '../server/dataset/recording.js';
 import { writeBundle } from '../server/network/bundle.js';
-import { demonstrationCamera } from '../server/training/demonstration-camera.js';
 import { smallBundle } from './small-bundle.js';
 
 export interface Digit {
@@ -18,13 +16,8 @@ export interface Digit {
 
 /** The first digits of the MNIST test set, filmed. */
 export function filmedDigits(count: number): Digit[] {
-  const { images, labels } = readMnist('test');
-  return Array.from({ length: count }, (_, digit) => ({
-    label: labels[digit],
-    input: `Test/${labels[digit]}/${String(digit).padStart(5, '0')}.bin`,
-    // The stops that tests expect of a random bundle are those of these films.
-    bytes: encodeRecording(filmDigit(images.subarray(digit * 784, (digit + 1) * 784), { seed: digit, camera: demonstrationCamera })),
-  }));
+  const films = new FilmSet('test', readMnist('test'), 1);
+  return Array.from({ length: count }, (_, digit) => ({ label: films.digits.labels[digit], input: films.pathOf(digit), bytes: films.film(digit) }));
 }
 
 /** A folder `Test` with filmed digits, removed after the test. */

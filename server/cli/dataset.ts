@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { MacroError } from '../../proto/error.js';
-import { homeFolderOf } from '../config.js';
+import { framesFolderOf, homeFolderOf } from '../config.js';
 import { type DatasetOptions, openDataset } from '../dataset/dataset.js';
 import { splitManifest } from '../dataset/dataset-split.js';
 import { usualColumns } from '../dataset/event-array.js';
@@ -219,7 +218,7 @@ async function statistics(path: string, given: StatisticsArguments, console: Con
 export function frameCacheOf(folder: string | undefined, limitMebibytes: string | undefined, console: Console): FrameCache {
   const mebibyte = 2 ** 20;
   const limit = limitMebibytes === undefined ? usualCacheBytes : mebibyte * numberOption('cache-limit', limitMebibytes, 1, 1e7);
-  return new FrameCache(folder ?? join(homeFolderOf(console.environment), 'frames'), limit);
+  return new FrameCache(folder ?? framesFolderOf(homeFolderOf(console.environment)), limit);
 }
 
 /** `prime dataset frames`: counts a dataset into frames and keeps them, so that whoever asks next need not wait. */

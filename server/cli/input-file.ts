@@ -41,14 +41,15 @@ export const checkOutput = (path: string): void => orRefuse(path, () => accessSy
 
 /**
  * Called before work that could not be repeated: makes a folder for a bundle.
+ * @param mark a file that shows the folder to be of the same work as well
  * @throws MacroError BAD_ARGUMENT where nothing can be written there, or something else than a bundle is there
  */
-export function checkOutputFolder(path: string): void {
+export function checkOutputFolder(path: string, mark = 'network.json'): void {
   orRefuse(path, () => {
     mkdirSync(path, { recursive: true });
     accessSync(path, constants.W_OK);
     const names = readdirSync(path);
-    if (names.length > 0 && !names.includes('network.json')) throw new Error('the folder holds something else than a bundle');
+    if (names.length > 0 && !names.includes('network.json') && !names.includes(mark)) throw new Error('the folder holds something else than a bundle');
   });
 }
 

@@ -19,6 +19,7 @@ import { addModel } from './model.js';
 import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
+import { type BringUpArguments, bringUp } from './bring-up.js';
 import { type TrainArguments, train } from './train.js';
 import { type WearArguments, wear } from './wear.js';
 import { addTwin } from './twin.js';
@@ -119,13 +120,11 @@ const withStaircase = (command: Command) =>
     .option('--width <nanoseconds>', 'width of a pulse')
     .option('--compliance <microamperes>', 'what the word line lets through');
 
-function addTrain(program: Command, console: Console, done: Run): void {
-  onArray(program.command('train').description('search which synapses to keep, on the conductances that the chip has'))
+const withSearch = (command: Command) =>
+  onArray(command)
     .option('--out <bundle>', 'folder that the bundle is written to')
-    .option('--data <path...>', 'labelled recordings to learn from: folders like Train/7/60001.bin')
-    .option('--films <count>', 'learn from so many MNIST digits, filmed by the camera model')
+    .option('--data <source...>', 'what to learn from: folders like Train/7/60001.bin, archives of such, idx files, mnist:train?count=6000&seed=1')
     .option('--network <file>', 'network.json (default: the published classification network)')
-    .option('--snapshot <digest>', 'a map of the chip that the service holds (default: the chip is read)')
     .option('--averages <count>', 'reads of a cell that are averaged (default: 16)')
     .option('--split <rule>', 'how events are shared out over timesteps: number or time (default: number)')
     .option('--epochs <count>', 'passes over the recordings (default: 60)')
@@ -138,8 +137,16 @@ function addTrain(program: Command, console: Console, done: Run): void {
     .option('--noise', 'draw weights anew for each group of recordings, as reads would find them', false)
     .option('--read-noise <fraction>', 'noise of a read of a cell (default with --noise: 0.02)')
     .option('--residual-sd <microsiemens>', 'spread of what pruned cells conduct (default with --noise: 0.3)')
-    .option('--validation <fraction>', 'part of the recordings that is only looked at (default: 0.1)')
+    .option('--validation <fraction>', 'part of the recordings that is only looked at (default: 0.1)');
+
+function addTrain(program: Command, console: Console, done: Run): void {
+  withSearch(program.command('train').description('search which synapses to keep, on the conductances that the chip has'))
+    .option('--snapshot <digest>', 'a map of the chip that the service holds (default: the chip is read)')
     .action(async (given: TrainArguments) => done(await train(given, console)));
+  withBudget(withSearch(program.command('bring-up').description('form, read, train, apply-mask, verify and infer: from a fresh chip to a measured classifier')))
+    .option('--test <source...>', 'recordings that nothing is chosen on, for software, twin and device to be compared on')
+    .option('--target-yield <fraction>', 'part of the cells to form (default: 0.5)')
+    .action(async (given: BringUpArguments) => done(await bringUp(given, console)));
 }
 
 function addForm(program: Command, console: Console, done: Run): void {

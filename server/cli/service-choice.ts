@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { MacroError } from '../../proto/error.js';
 import { defaultCaptureLimit, parseCaptureLimit } from '../capture/capture-file.js';
-import { type Configuration, configurationOf, defaultHost, defaultPort, homeFolderOf, tokenOf } from '../config.js';
+import { type Configuration, configurationOf, defaultHost, defaultPort, framesFolderOf, homeFolderOf, tokenOf } from '../config.js';
 import { startService } from '../service.js';
 import { ServiceClient } from './client.js';
 import type { Console } from './console.js';
@@ -59,7 +59,8 @@ async function withLocalService<Result>(
   try {
     // The port is open to everybody on this machine, the secret is not.
     const token = randomBytes(16).toString('hex');
-    const options = { port: 0, devices: [address], homeFolder: home.folder, ...captureOf(choice) };
+    const framesFolder = framesFolderOf(homeFolderOf(console.environment));
+    const options = { port: 0, devices: [address], homeFolder: home.folder, framesFolder, ...captureOf(choice) };
     const patience = timeout === undefined ? {} : { connectTimeoutMilliseconds: timeout };
     const service = await startService({ ...configurationOf({}, { ...options, ...patience }), token }, { logLevel: 'silent' });
     try {

@@ -1,18 +1,19 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MacroError } from '../../proto/error.js';
-import { findRecordings } from '../dataset/nmnist.js';
+import { isMnistSpec } from '../dataset/film.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
 import type { EpochRow } from '../training/checkpoint.js';
 import { type ArrayArguments, describePlan, describeSummary, given, numberOf } from './array.js';
 import type { JobView, ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed } from './console.js';
-import { checkOutputFolder, readInput, readRecording } from './input-file.js';
+import { checkOutputFolder, readInput } from './input-file.js';
 import { ProgressLine } from './progress.js';
+import { recordingsOf } from './recordings.js';
 import { withService } from './service-choice.js';
 
 export interface TrainArguments extends ArrayArguments {
   readonly data?: readonly string[];
-  readonly films?: string;
   readonly network?: string;
   readonly snapshot?: string;
   readonly split?: string;
@@ -53,17 +54,29 @@ function noiseOf({ noise, readNoise, residualSd }: TrainArguments): object | und
   return noise || Object.keys(fields).length > 0 ? fields : undefined;
 }
 
-const fieldsOf = (args: TrainArguments) => given({
+/** What the options say of the search, as the service takes it. */
+export const searchFields = (args: TrainArguments) => given({
   device: args.device, user: args.user, snapshot: args.snapshot, split: args.split, network: networkOf(args.network), noise: noiseOf(args),
-  films: numberOf('films', args.films), epochs: numberOf('epochs', args.epochs), batchSize: numberOf('batch', args.batch),
+  epochs: numberOf('epochs', args.epochs), batchSize: numberOf('batch', args.batch),
   learningRate: numberOf('learning-rate', args.learningRate), weightDecay: numberOf('weight-decay', args.weightDecay),
   sparsity: numbersOf('sparsity', args.sparsity), seed: numberOf('seed', args.seed), timestepLossFraction: numberOf('timestep-loss', args.timestepLoss),
   validationFraction: numberOf('validation', args.validation), averages: numberOf('averages', args.averages),
 });
 
+/** Digits that the service films itself, or recordings to send to it. */
+export type LearningInput = { readonly films: string } | { readonly recordings: readonly SentRecording[] };
+
+/** @throws MacroError BAD_ARGUMENT where nothing is named, and what `openSource` throws */
+export function learningInput(data: readonly string[] = []): LearningInput {
+  if (data.length === 0) throw new MacroError('BAD_ARGUMENT', '--data must name what to learn from: folders, archives, mnist:train', { field: 'data' });
+  const films = data.find(isMnistSpec);
+  if (films !== undefined && data.length === 1) return { films };
+  return { recordings: data.flatMap(recordingsOf) };
+}
+
 const percent = (fraction: number) => `${(100 * fraction).toFixed(2)} %`;
 
-function describeEpoch({ epoch, meanLoss, accuracy, validationAccuracy, changedPairs }: EpochRow): string {
+export function describeEpoch({ epoch, meanLoss, accuracy, validationAccuracy, changedPairs }: EpochRow): string {
   const validation = validationAccuracy === null ? '' : ` · validation ${percent(validationAccuracy)}`;
   return `epoch ${epoch} · loss ${meanLoss.toFixed(4)} · accuracy ${percent(accuracy)}${validation} · ${changedPairs} pairs changed`;
 }
@@ -86,7 +99,7 @@ async function follow(client: ServiceClient, job: JobView, args: TrainArguments,
 }
 
 /** Writes the bundle that a job has found, and the report of how. */
-async function writeFound(client: ServiceClient, folder: string, model: string, report: object): Promise<void> {
+export async function writeFound(client: ServiceClient, folder: string, model: string, report: object): Promise<void> {
   mkdirSync(folder, { recursive: true });
   for (const [name, bytes] of await client.modelFiles(model)) writeFileSync(join(folder, name), bytes);
   writeFileSync(join(folder, reportFile), `${JSON.stringify(report, null, 1)}\n`);
@@ -94,13 +107,13 @@ async function writeFound(client: ServiceClient, folder: string, model: string, 
 
 /** `prime train`: searches which synapses to keep on the conductances that the chip has, and writes what it found as a bundle. */
 export async function train(args: TrainArguments, console: Console): Promise<number> {
-  const { data, out } = args;
+  const { out } = args;
   if (out === undefined && !args.dryRun) throw new MacroError('BAD_ARGUMENT', '--out must name a folder for the bundle', { field: 'out' });
-  const fields = fieldsOf(args);
-  const recordings = data && findRecordings(data).map(readRecording);
+  const fields = searchFields(args);
+  const input = learningInput(args.data);
   if (out !== undefined) checkOutputFolder(out);
   return withService(args, console, async (client) => {
-    const body = { ...fields, ...(recordings && { dataset: await client.uploadDataset(recordings) }) };
+    const body = { ...fields, ...('films' in input ? input : { dataset: await client.uploadDataset(input.recordings) }) };
     if (args.dryRun) {
       const plan = await client.planOperation('/v1/trainings', body);
       console.out(args.json ? `${JSON.stringify({ plan })}\n` : describePlan(plan));

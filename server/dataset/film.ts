@@ -23,8 +23,11 @@ const idxName = /idx3-ubyte(\.gz)?$/;
 
 const withoutOptions = (spec: string) => spec.split('?')[0];
 
+/** Whether a source is the digits of MNIST, which are always at hand. */
+export const isMnistSpec = (spec: string): boolean => mnistName.test(withoutOptions(spec));
+
 /** Whether a source is filmed. */
-export const isFilmSpec = (spec: string): boolean => mnistName.test(withoutOptions(spec)) || idxName.test(withoutOptions(spec));
+export const isFilmSpec = (spec: string): boolean => isMnistSpec(spec) || idxName.test(withoutOptions(spec));
 
 /** An idx file is of the set that its name says; MNIST has both. */
 const statedSet = (images: string): SetName | undefined => {
@@ -126,7 +129,7 @@ export function filmSource(spec: string, wanted: SetName | undefined): Source {
     return { path, label, read: () => films.film(index), parse: (bytes: Uint8Array) => parseRecording(bytes, path, label) };
   });
   entries.sort((left, right) => (left.path < right.path ? -1 : 1));
-  return { name: spec, entries, identity: `${films.identity}/${entries.length}`, close: () => undefined };
+  return { name: spec, entries, get identity() { return `${films.identity}/${entries.length}`; }, close: () => undefined };
 }
 
 /**

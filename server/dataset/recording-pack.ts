@@ -1,6 +1,7 @@
 import { MacroError } from '../../proto/error.js';
 import { binEvents, type Split } from './frames.js';
 import { parseRecording } from './recording.js';
+import type { Source } from './source.js';
 
 /** One recording of a run: how results call it, and its label where it has one. */
 export interface RecordingEntry {
@@ -15,6 +16,13 @@ export interface SentRecording extends RecordingEntry {
 
 /** Recordings of one request; the number of parts of a form and of rows of a result. */
 export const maximumRecordings = 20_000;
+
+/** As a source of a dataset, in the order in which they were sent. @param name how errors call it */
+export const sentSource = (name: string, recordings: readonly SentRecording[]): Source => ({
+  name,
+  entries: recordings.map(({ input: path, label, bytes }) => ({ path, label, read: () => bytes, parse: () => parseRecording(bytes, path, label) })),
+  close: () => undefined,
+});
 
 interface Header {
   readonly recordings: readonly { readonly input: string; readonly label: number | null; readonly bytes: number }[];

@@ -31,7 +31,7 @@ const { parentPort, workerData: { library: place, bytes, elements, looksMaximum 
 /** Whether the library comes to an end with a file, be it with an error. @param elements that a dataset may have to be read */
 export async function endsInTime(bytes: Uint8Array, elements: number): Promise<boolean> {
   const workerData = { library: import.meta.resolve('h5wasm'), bytes, elements, looksMaximum };
-  const worker = new Worker(program, { eval: true, workerData, stdout: true, stderr: true });
+  const worker = new Worker(program, { eval: true, workerData, stdout: true, stderr: true, execArgv: [] });
   let timer: NodeJS.Timeout | undefined;
   try {
     return await new Promise<boolean>((resolve) => {

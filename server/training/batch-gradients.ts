@@ -1,7 +1,8 @@
 import { GaussianStream, gaussianOne } from '../../firmware-protocol/numerics/index.js';
+import { FramePack } from '../dataset/frame-pack.js';
 import { layerInputs, layerOutputs, type Network } from '../network/network.js';
 import { GradientNetwork } from './gradient.js';
-import { recordingOf, type TrainingSet } from './training-set.js';
+import type { TrainingSet } from './training-set.js';
 
 /** A batch is shared out over so many groups, whoever computes them: the order of its sums, and so its bits, do not depend on how many threads there are. */
 export const groupCount = 16;
@@ -48,6 +49,8 @@ export class BatchGradients {
   private readonly weights: Float32Array;
   private readonly spreads: Float32Array | undefined;
   private readonly noise: GaussianStream;
+  private readonly frames: FramePack;
+  private readonly codes: Uint8Array;
 
   constructor(private readonly bench: GradientBench) {
     this.network = new GradientNetwork(bench.network, bench.timestepLossFraction);
@@ -55,6 +58,8 @@ export class BatchGradients {
     this.weights = new Float32Array(bench.weights);
     this.spreads = bench.spreads && new Float32Array(bench.spreads);
     this.noise = new GaussianStream({ seed: bench.seed, stream: noiseStream });
+    this.frames = new FramePack(bench.set.frames);
+    this.codes = new Uint8Array(this.frames.frameBytes);
   }
 
   /** Does groups until none is left. */
@@ -74,7 +79,7 @@ export class BatchGradients {
   }
 
   private watch(batch: Batch, group: number): GroupOutcome {
-    const courses = Array.from(this.recordingsOf(batch, group), (index) => this.network.forward(recordingOf(this.bench.set, index).codes));
+    const courses = Array.from(this.recordingsOf(batch, group), (index) => this.network.forward(this.frames.frames(index, this.codes)));
     return { group, loss: 0, correct: 0, courses };
   }
 
@@ -83,8 +88,8 @@ export class BatchGradients {
     this.network.clearGradients();
     let [loss, correct] = [0, 0];
     for (const index of this.recordingsOf(batch, group)) {
-      const { codes, label } = recordingOf(this.bench.set, index);
-      const outcome = this.network.learn(codes, label);
+      const label = this.bench.set.labels[index];
+      const outcome = this.network.learn(this.frames.frames(index, this.codes), label);
       loss += outcome.loss;
       correct += outcome.prediction === label ? 1 : 0;
     }

@@ -44,7 +44,7 @@ export class GradientPool {
     this.weights = new Float32Array(bench.weights);
     this.spreads = bench.spreads && new Float32Array(bench.spreads);
     this.gradients = new Float32Array(bench.gradients);
-    this.workers = Array.from({ length: workerCount }, () => new Worker(workerFile, { workerData: bench }));
+    this.workers = Array.from({ length: workerCount }, () => new Worker(workerFile, { workerData: bench, execArgv: [] }));
     this.members = workerCount === 0 ? [inThisThread(bench)] : this.workers.map(asked);
   }
 

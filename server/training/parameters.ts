@@ -8,7 +8,6 @@ import { placeNetwork } from '../network/placement.js';
 import { publishedNetwork } from './published-network.js';
 import type { WeightNoise } from './search.js';
 
-const maximumFilms = 60_000;
 const fractionBelowOne = Type.Number({ minimum: 0, exclusiveMaximum: 1, description: 'a number from 0 to below 1' });
 
 const noiseSchema = strict({
@@ -18,7 +17,8 @@ const noiseSchema = strict({
 
 export const trainSchema = strict({
   dataset: Type.Optional(textUpTo(64)),
-  films: Type.Optional(integerFrom(1, maximumFilms)),
+  test: Type.Optional(textUpTo(64)),
+  films: Type.Optional(Type.String({ pattern: '^mnist(:(train|test))?(\\?.*)?$', description: 'mnist, mnist:train or mnist:test, with ?seed=N&count=N' })),
   network: Type.Optional(Type.Object({}, { additionalProperties: true, description: 'network.json; left out: the published classification network' })),
   snapshot: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$', description: 'digest of a map of the chip; left out: the chip is read' })),
   split: Type.Optional(Type.Union(splits.map((split) => Type.Literal(split)))),
@@ -37,9 +37,11 @@ export const trainSchema = strict({
 
 /** What a search is asked to do; kept with its job, so that it can be repeated to the bit. */
 export interface TrainParameters {
-  /** Recordings by the id of their dataset, or so many MNIST digits as the camera model films them. */
+  /** Recordings by the id of their dataset, or which MNIST digits the camera model films (`filmSource`). */
   readonly dataset?: string;
-  readonly films?: number;
+  readonly films?: string;
+  /** Id of a dataset that the search does not see; what it finds is tried on it in the end. */
+  readonly test?: string;
   readonly network: Network;
   readonly snapshot?: string;
   readonly split: Split;

@@ -92,7 +92,7 @@ export class TopologySearch {
       const epoch = Math.floor(this.stepCount / stepsPerEpoch);
       const first = (this.stepCount % stepsPerEpoch) * batchSize;
       const batch = shuffled(recordings.length, seed, epoch).subarray(first, first + batchSize).map((index) => recordings[index]);
-      this.place();
+      this.place(pool);
       const { loss, correct, slopes } = await pool.learn(batch, this.stepCount);
       this.change(slopes);
       this.stepCount += 1;
@@ -100,11 +100,11 @@ export class TopologySearch {
     }
   }
 
-  /** What the masked network says of recordings of the set, in software and without noise. */
-  async courses(recordings: Uint32Array): Promise<Course[]> {
-    this.place();
-    const labels = new Uint8Array(this.pool.set.labels);
-    return (await this.pool.watch(recordings)).map((means, index) => ({ label: labels[recordings[index]], means }));
+  /** What the masked network says of recordings of a set, in software and without noise. @param pool of the set; that of the search where left out */
+  async courses(recordings: Uint32Array, pool = this.pool): Promise<Course[]> {
+    this.place(pool);
+    const { labels } = pool.set;
+    return (await pool.watch(recordings)).map((means, index) => ({ label: labels[recordings[index]], means }));
   }
 
   /** SHA-256 over masks and scores: equal digests are equal searches. */
@@ -115,8 +115,8 @@ export class TopologySearch {
   }
 
   /** Kept pairs as the chip has them, pruned ones without; and how far each may be off from read to read. */
-  private place(): void {
-    const { pool, network: { weightScale }, options: { noise } } = this;
+  private place(pool: GradientPool): void {
+    const { network: { weightScale }, options: { noise } } = this;
     let at = 0;
     this.layers.forEach(({ weights, mask }, index) => {
       const { magnitudes, isHealthy } = this.devices[index];

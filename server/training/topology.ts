@@ -1,4 +1,5 @@
 import { philox } from '../../firmware-protocol/numerics/index.js';
+import { keptFrom } from '../network/score-mask.js';
 
 /** Adam (Kingma and Ba 2015, algorithm 1). */
 const firstDecay = 0.9;
@@ -88,13 +89,12 @@ export class TopologyLayer {
     this.choose();
   }
 
-  /** Keeps the pairs whose |score| is at least the k-th smallest, k = 1 + round(sparsity · (N − 1)), N the pairs that have a device. */
+  /** Among the pairs that have a device. */
   private choose(): void {
     const { eligible, scores, mask } = this;
     mask.fill(0);
     if (eligible.length === 0) return;
-    const sizes = Float32Array.from(eligible, (index) => Math.abs(scores[index])).sort();
-    const limit = sizes[Math.round(this.options.sparsity * (eligible.length - 1))];
+    const limit = keptFrom(Float32Array.from(eligible, (index) => scores[index]), this.options.sparsity);
     for (const index of eligible) if (Math.abs(scores[index]) >= limit) mask[index] = 1;
   }
 }

@@ -1,28 +1,28 @@
 import { availableParallelism } from 'node:os';
-import { setImmediate } from 'node:timers/promises';
 import { wholeArray } from '../../driver/index.js';
 import { MacroError } from '../../proto/error.js';
 import type { MeteredArray } from '../array/metered-array.js';
 import type { Operation, OperationJob } from '../array/operation.js';
 import { planOf } from '../array/plan.js';
 import { takeSnapshot } from '../array/snapshot.js';
-import { binEvents } from '../dataset/frames.js';
-import { parseRecording } from '../dataset/recording.js';
-import type { SentRecording } from '../dataset/recording-pack.js';
+import { readDataset } from '../dataset/dataset.js';
+import { filmSource } from '../dataset/film.js';
+import type { FrameCache } from '../dataset/frame-cache.js';
+import { checkRecordings, type SentRecording, sentSource } from '../dataset/recording-pack.js';
+import type { Source } from '../dataset/source.js';
 import { type Bundle, filesOfBundle } from '../network/bundle.js';
 import type { Network } from '../network/network.js';
 import { fingerprintOf, snapshotDigest } from '../network/snapshot.js';
 import type { Snapshot } from '../snapshot/snapshot.js';
 import { checkpointOf, type EpochRow, type EpochTally, maskOf, masksOf, restoreSearch, type SearchCheckpoint } from './checkpoint.js';
 import { type ChipDevices, chipDevices } from './chip-devices.js';
-import { filmedFramesOf } from './digits.js';
 import { fitThreshold } from './early-stop.js';
 import { formingFigures } from './forming-advice.js';
 import { GradientPool } from './gradient-pool.js';
 import { type TrainParameters, trainParameters, trainSchema } from './parameters.js';
 import { TopologySearch } from './search.js';
 import { shuffled } from './shuffle.js';
-import { type LabelledFrames, type TrainingSet, trainingSet } from './training-set.js';
+import { demandLabel, type TrainingSet, trainingSet } from './training-set.js';
 
 /** Where a search finds what it learns from, and leaves what it found. */
 export interface TrainingSources {
@@ -30,6 +30,8 @@ export interface TrainingSources {
   dataset(id: string): readonly SentRecording[];
   /** Codes of a map of the whole array by its digest; undefined where the service does not hold it. */
   snapshot(digest: string): Uint16Array | undefined;
+  /** Where frames are kept that take long to film. */
+  readonly frames?: FrameCache;
   keepSnapshot?(snapshot: Snapshot): void;
   keep(bytes: Uint8Array): string;
   keepModel(files: ReadonlyMap<string, Uint8Array>): Bundle;
@@ -42,8 +44,6 @@ const checkpointName = 'search';
 const checkpointSteps = 100;
 /** The order of the recordings that validation takes its own from; epochs count from 0. */
 const validationTurn = 2 ** 32 - 1;
-/** Recordings that are binned before others get a turn. */
-const binnedAtOnce = 32;
 
 const bytesOf = (codes: Uint16Array) => new Uint8Array(codes.buffer, codes.byteOffset, codes.byteLength);
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
@@ -76,25 +76,16 @@ async function chipMap(
   return { codes: snapshot.codes, digest: snapshotDigest(snapshot.codes), arrayState };
 }
 
-function labelledFrames({ bytes, input, label }: SentRecording, { network, split }: TrainParameters): LabelledFrames {
-  const { codes } = binEvents(parseRecording(bytes, input, label), network.timestepCount, split);
-  if (label === null) throw new MacroError('BAD_REQUEST', `${input} has no label; its folder names it, as Train/7/60001.bin`, { field: 'dataset' });
-  return { codes, label };
+function sourceOf({ dataset, films = '' }: TrainParameters, sources: TrainingSources): Source {
+  return dataset === undefined ? filmSource(films, 'train') : sentSource(dataset, sources.dataset(dataset));
 }
 
-/** Binned in turns, so that whoever else is served waits for some recordings and not for all. */
-async function loadSet(parameters: TrainParameters, sources: TrainingSources, array: MeteredArray): Promise<TrainingSet> {
-  const { dataset, films = 0, network } = parameters;
-  const recordings = dataset === undefined ? undefined : sources.dataset(dataset);
-  const frames: LabelledFrames[] = [];
-  const count = recordings?.length ?? films;
-  for (let index = 0; index < count; index += 1) {
-    frames.push(recordings ? labelledFrames(recordings[index], parameters) : filmedFramesOf('train', index, network.timestepCount));
-    if (index % binnedAtOnce !== 0) continue;
-    refuseStopped(array);
-    await setImmediate();
-  }
-  return trainingSet(count, (index) => frames[index]);
+async function loadSet(parameters: TrainParameters, sources: TrainingSources, { signal }: MeteredArray, job: OperationJob): Promise<TrainingSet> {
+  const { dataset, split, network: { timestepCount } } = parameters;
+  const cache = dataset === undefined ? sources.frames : undefined;
+  const onProgress = (done: number, total: number) => { job.progress(done, total, { stage: 'frames' }); };
+  const options = { timestepCount, split, onProgress, ...(cache && { cache }), ...(signal && { signal }) };
+  return trainingSet(await readDataset(sourceOf(parameters, sources), options));
 }
 
 /** Recordings to learn from and others to validate with. */
@@ -115,6 +106,18 @@ const accuracyOf = (courses: Awaited<ReturnType<TopologySearch['courses']>>) => 
   });
   return courses.length === 0 ? null : right.length / courses.length;
 };
+
+/** Of what was found, on recordings that nothing was chosen on; null where none are named. In software, on the map of the chip. */
+async function accuracyOfTest(search: TopologySearch, network: Network, { test, split, seed }: TrainParameters, sources: TrainingSources) {
+  if (test === undefined) return null;
+  const set = trainingSet(await readDataset(sentSource(test, sources.dataset(test)), { timestepCount: network.timestepCount, split }));
+  const pool = new GradientPool(network, set, { seed, timestepLossFraction: 0, isNoisy: false, workerCount: availableParallelism() });
+  try {
+    return accuracyOf(await search.courses(Uint32Array.from(set.labels.keys()), pool));
+  } finally {
+    await pool.close();
+  }
+}
 
 /** A search as a job runs it: epoch by epoch, with what it needs to go on after whatever stops it. */
 class TrainingRun {
@@ -194,14 +197,18 @@ export function trainOperation(sources: TrainingSources): Operation<TrainParamet
     schema: trainSchema,
     parametersOf(given) {
       const parameters = trainParameters(given);
-      const { dataset } = parameters;
-      if (dataset !== undefined) for (const recording of sources.dataset(dataset)) labelledFrames(recording, parameters);
+      const { dataset, films, test, network, split } = parameters;
+      if (films !== undefined) filmSource(films, 'train');
+      const recordings = [dataset, test].flatMap((id) => (id === undefined ? [] : sources.dataset(id)));
+      for (const { input, label } of recordings) demandLabel(input, label);
+      checkRecordings(recordings, network.timestepCount, split);
       return parameters;
     },
-    async plan(array, { averages, epochs, batchSize, dataset, films = 0, validationFraction }) {
+    async plan(array, parameters) {
+      const { averages, epochs, batchSize, validationFraction } = parameters;
       const map = await array.read({ ...wholeArray, bitLines: 1 }, averages);
       const whole = { ...map, operationNanoseconds: map.operationNanoseconds * wholeArray.bitLines };
-      const count = dataset === undefined ? films : sources.dataset(dataset).length;
+      const count = sourceOf(parameters, sources).entries.length;
       const learned = count - Math.round(validationFraction * count);
       const figures = { recordings: count, steps: epochs * Math.ceil(learned / batchSize) };
       return planOf('train', array, whole, averages, wholeArray.bitLines * wholeArray.sourceLines, [], figures);
@@ -212,8 +219,9 @@ export function trainOperation(sources: TrainingSources): Operation<TrainParamet
       const isSame = earlier?.arrayState === map.arrayState;
       const chip = chipDevices(map.codes, array.identity.geometry, parameters.network);
       const network = { ...parameters.network, weightScale: chip.weightScale };
-      const set = await loadSet(parameters, sources, array);
-      const { learn, validate } = divided(set.count, parameters);
+      const set = await loadSet(parameters, sources, array, job);
+      const recordings = set.labels.length;
+      const { learn, validate } = divided(recordings, parameters);
       const { seed, timestepLossFraction, noise } = parameters;
       const workerCount = availableParallelism();
       const pool = new GradientPool(network, set, { seed, timestepLossFraction, isNoisy: noise !== undefined, workerCount });
@@ -222,10 +230,11 @@ export function trainOperation(sources: TrainingSources): Operation<TrainParamet
         const history = await new TrainingRun(search, map, validate, job, isSame ? earlier : undefined).run(array);
         const courses = await search.courses(validate.length > 0 ? validate : learn);
         const threshold = fitThreshold(courses, network.earlyStop.temperature);
+        const testAccuracy = await accuracyOfTest(search, network, parameters, sources);
         const bundle = sources.keepModel(bundleOf(array, search, chip, map, parameters.network, threshold));
         const { epoch: epochs, ...last } = history[history.length - 1];
         return {
-          model: bundle.digest, snapshot: map.digest, recordings: set.count, validated: validate.length, epochs, ...last, threshold,
+          model: bundle.digest, snapshot: map.digest, recordings, validated: validate.length, epochs, ...last, testAccuracy, threshold,
           weightScale: chip.weightScale, ...formingFigures(chip),
         };
       } finally {

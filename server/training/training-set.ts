@@ -1,38 +1,22 @@
-import { packNibbles, unpackNibbles } from '../../firmware-protocol/numerics/index.js';
+import { MacroError } from '../../proto/error.js';
+import type { Dataset } from '../dataset/dataset.js';
+import type { FramePackParts } from '../dataset/frame-pack.js';
 
-/** Recordings in memory that threads share: drive codes, four bits each, and a label to each recording. */
+/** Recordings in memory that threads share: their frames, packed, and a label to each. */
 export interface TrainingSet {
-  readonly count: number;
-  /** Drive codes of a recording, T × C × H × W. */
-  readonly codesPerRecording: number;
-  readonly packed: SharedArrayBuffer;
-  readonly labels: SharedArrayBuffer;
+  readonly frames: FramePackParts;
+  readonly labels: Uint8Array;
 }
 
-export interface LabelledFrames {
-  /** T × 2 × 34 × 34 event counts. */
-  readonly codes: Uint8Array;
-  readonly label: number;
+/** @throws MacroError BAD_REQUEST naming the recording that has no label */
+export function demandLabel(recording: string, label: number | null): number {
+  if (label !== null) return label;
+  throw new MacroError('BAD_REQUEST', `${recording} has no label; its folder names it, as Train/7/60001.bin`, { field: 'dataset' });
 }
 
-const bytesPerRecording = ({ codesPerRecording }: Pick<TrainingSet, 'codesPerRecording'>) => (codesPerRecording + 1) >> 1;
-
-/** @param recordingAt asked once for each */
-export function trainingSet(count: number, recordingAt: (index: number) => LabelledFrames): TrainingSet {
-  const first = recordingAt(0);
-  const codesPerRecording = first.codes.length;
-  const bytes = bytesPerRecording({ codesPerRecording });
-  const set = { count, codesPerRecording, packed: new SharedArrayBuffer(count * bytes), labels: new SharedArrayBuffer(count) };
-  const [packed, labels] = [new Uint8Array(set.packed), new Uint8Array(set.labels)];
-  for (let index = 0; index < count; index += 1) {
-    const { codes, label } = index === 0 ? first : recordingAt(index);
-    packed.set(packNibbles(codes), index * bytes);
-    labels[index] = label;
-  }
-  return set;
-}
-
-export function recordingOf(set: TrainingSet, index: number): LabelledFrames {
-  const bytes = bytesPerRecording(set);
-  return { codes: unpackNibbles(new Uint8Array(set.packed, index * bytes, bytes), set.codesPerRecording), label: new Uint8Array(set.labels)[index] };
+/** @throws MacroError BAD_REQUEST naming the recording that has no label */
+export function trainingSet({ manifest: { recordings }, pack }: Dataset): TrainingSet {
+  const labels = new Uint8Array(new SharedArrayBuffer(recordings.length));
+  for (const [index, { path, label }] of recordings.entries()) labels[index] = demandLabel(path, label);
+  return { frames: pack.parts, labels };
 }

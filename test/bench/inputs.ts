@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sourceLineCount } from '../../firmware-protocol/limits.js';
+import { FilmSet } from '../../server/dataset/film.js';
 import { binEvents, type Frames } from '../../server/dataset/frames.js';
+import { readMnist } from '../../server/dataset/mnist.js';
 import { findRecordings } from '../../server/dataset/nmnist.js';
 import { parseRecording } from '../../server/dataset/recording.js';
 import { type Bundle, readBundle } from '../../server/network/bundle.js';
 import { snapshotDifferences } from '../../server/network/snapshot.js';
 import { packageFolder } from '../../server/version.js';
-import { filmedDigit } from '../../server/training/digits.js';
 import { Chip } from '../../sim/chip.js';
 import { profileNamed } from '../../sim/profile.js';
 
@@ -29,7 +30,9 @@ export function benchInputs(): BenchInputs {
     return { bundle, frames, source: 'published network, real recordings' };
   }
   const bundle = withoutChip(readBundle(join(packageFolder(), 'server', 'training', 'demonstration')));
-  const frames = Array.from({ length: recordingCount }, (_, index) => binEvents(filmedDigit('test', index), bundle.network.timestepCount, 'number'));
+  const films = new FilmSet('test', readMnist('test'), 1);
+  const frames = Array.from({ length: recordingCount }, (_, index) =>
+    binEvents(parseRecording(films.film(index), films.pathOf(index)), bundle.network.timestepCount, 'number'));
   return { bundle, frames, source: 'demonstration network, filmed digits' };
 }
 

@@ -8,7 +8,8 @@ import type { Readable, Writable } from 'node:stream';
 import { type Network, type NetworkLayer, weightShape } from '../../server/network/network.js';
 import { writeNpy } from '../../server/network/npy.js';
 import type { LayerDevices, SearchOptions } from '../../server/training/search.js';
-import { recordingOf, type TrainingSet } from '../../server/training/training-set.js';
+import { FramePack } from '../../server/dataset/frame-pack.js';
+import type { TrainingSet } from '../../server/training/training-set.js';
 import { packageFolder } from '../../server/version.js';
 import { ownChildren } from './measure.js';
 
@@ -89,15 +90,14 @@ export class TorchSearch {
   }
 
   private keepRecordings(name: string, { timestepCount, input: { channels, height, width } }: Network, set: TrainingSet, recordings: Uint32Array) {
-    const frames = new Uint8Array(recordings.length * set.codesPerRecording);
-    const labels = Uint8Array.from(recordings, (index, at) => {
-      const { codes, label } = recordingOf(set, index);
-      frames.set(codes, at * set.codesPerRecording);
-      return label;
-    });
+    const pack = new FramePack(set.frames);
+    const { frameBytes } = pack;
+    const frames = new Uint8Array(recordings.length * frameBytes);
+    recordings.forEach((index, at) => { pack.frames(index, frames.subarray(at * frameBytes, (at + 1) * frameBytes)); });
+    const labels = recordings.map((index) => set.labels[index]);
     return {
       frames: this.keep(`${name}-frames`, writeNpy(frames, [recordings.length, timestepCount, channels, height, width])),
-      labels: this.keep(`${name}-labels`, writeNpy(labels, [recordings.length])),
+      labels: this.keep(`${name}-labels`, writeNpy(Uint8Array.from(labels), [recordings.length])),
     };
   }
 }

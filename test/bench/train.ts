@@ -1,40 +1,29 @@
 // An epoch of the topology search, against the same in PyTorch on as many threads.
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { binEvents } from '../../server/dataset/frames.js';
-import { findRecordings } from '../../server/dataset/nmnist.js';
-import { parseRecording } from '../../server/dataset/recording.js';
+import { openDataset } from '../../server/dataset/dataset.js';
 import { chipDevices } from '../../server/training/chip-devices.js';
-import { filmedFramesOf } from '../../server/training/digits.js';
 import { GradientPool } from '../../server/training/gradient-pool.js';
 import { publishedNetwork } from '../../server/training/published-network.js';
 import { type SearchOptions, TopologySearch } from '../../server/training/search.js';
-import { type TrainingSet, trainingSet } from '../../server/training/training-set.js';
+import { trainingSet } from '../../server/training/training-set.js';
 import { Chip } from '../../sim/chip.js';
 import { profileNamed } from '../../sim/profile.js';
 import type { Figure, Subject } from './measure.js';
 import { torchInterpreter, TorchSearch } from './torch-search.js';
 
-const filmCount = 200;
 const threads = availableParallelism();
 const options: SearchOptions = { seed: 1, epochs: 1000, batchSize: 128, learningRate: 1e-3, weightDecay: 5e-4, sparsities: [0.5, 0.5, 0.5] };
 
 /** The 950 real recordings where `PRIME_DATA` has them, otherwise filmed digits. */
-function recordings(): TrainingSet {
+async function recordings() {
   const data = process.env['PRIME_DATA'];
-  const { timestepCount } = publishedNetwork;
-  if (data === undefined) return trainingSet(filmCount, (index) => filmedFramesOf('train', index, timestepCount));
-  const files = findRecordings([join(data, 'nmnist', 'Train')]);
-  return trainingSet(files.length, (index) => {
-    const { path, input, label } = files[index];
-    return { codes: binEvents(parseRecording(readFileSync(path), input, label), timestepCount, 'number').codes, label: label ?? 0 };
-  });
+  return trainingSet(await openDataset(data === undefined ? 'mnist:train?count=200' : join(data, 'nmnist', 'Train')));
 }
 
 async function opened() {
-  const set = recordings();
-  const all = Uint32Array.from({ length: set.count }, (_, index) => index);
+  const set = await recordings();
+  const all = Uint32Array.from({ length: set.labels.length }, (_, index) => index);
   const { codes, profile } = Chip.formed(profileNamed('lab-half'), 1);
   const chip = chipDevices(codes, { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: profile.cellUnitNanosiemens }, publishedNetwork);
   const network = { ...publishedNetwork, weightScale: chip.weightScale };

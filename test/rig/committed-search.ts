@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { openDataset } from '../../server/dataset/dataset.js';
 import { readBundle } from '../../server/network/bundle.js';
 import { packageFolder } from '../../server/version.js';
 import type { EpochRow } from '../../server/training/checkpoint.js';
 import { chipDevices } from '../../server/training/chip-devices.js';
-import { filmedFramesOf } from '../../server/training/digits.js';
 import { GradientPool } from '../../server/training/gradient-pool.js';
 import type { TrainParameters } from '../../server/training/parameters.js';
 import { TopologySearch } from '../../server/training/search.js';
@@ -35,16 +35,16 @@ function readAsBoard(macro: Macro, averages: number): Uint16Array {
   return codes;
 }
 
-/** The search that found the demonstration network, at its beginning, on the first films of its set. */
-export function committedSearch(films: number, workerCount: number): { search: TopologySearch; pool: GradientPool; parameters: TrainParameters } {
+/** The search that found the demonstration network, at its beginning, on other films. @param films as `openDataset` takes them */
+export async function committedSearch(films: string, workerCount: number) {
   const { parameters } = committedReport();
   const chip = Chip.formed(profileNamed('lab'), 1);
   if (chip.chipId !== readBundle(committedFolder).chip?.chipId) throw new Error(`the network was found on another chip than ${chip.chipId}`);
   const geometry = { bitLines: 512, sourceLines: 512, cellUnitNanosiemens: chip.profile.cellUnitNanosiemens };
   const devices = chipDevices(readAsBoard(new Macro(chip), parameters.averages), geometry, parameters.network);
   const network = { ...parameters.network, weightScale: devices.weightScale };
-  const set = trainingSet(films, (index) => filmedFramesOf('train', index, network.timestepCount));
+  const set = trainingSet(await openDataset(films, { timestepCount: network.timestepCount }));
   const { seed, timestepLossFraction, noise } = parameters;
   const pool = new GradientPool(network, set, { seed, timestepLossFraction, isNoisy: noise !== undefined, workerCount });
-  return { search: new TopologySearch(network, devices.layers, parameters, pool, divided(films, parameters).learn), pool, parameters };
+  return { search: new TopologySearch(network, devices.layers, parameters, pool, divided(set.labels.length, parameters).learn), pool, parameters };
 }

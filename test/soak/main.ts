@@ -60,11 +60,11 @@ const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
     return problems.length === 0 ? undefined : problems.join('; ');
   },
   async training() {
-    const { parameters: { films = 0 }, epochs: [{ digest }] } = committedReport();
-    const { search, pool } = committedSearch(films, availableParallelism());
+    const { parameters: { films = '' }, epochs: [{ digest }] } = committedReport();
+    const { search, pool } = await committedSearch(films, availableParallelism());
     for await (const { isEndOfEpoch } of search.steps()) if (isEndOfEpoch) break;
     await pool.close();
-    say(`training: masks and scores after an epoch of ${films} digits`);
+    say(`training: masks and scores after an epoch of ${films}`);
     return search.digest() === digest ? undefined : 'they are others than those of the committed training';
   },
   async kills() {

@@ -1,6 +1,7 @@
 import { MacroError } from '../../../proto/error.js';
 import type { BundleLayer } from '../bundle.js';
 import { type Network, type NetworkLayer, weightShape } from '../network.js';
+import { maskOfScores } from '../score-mask.js';
 import { refuseModel } from './refusal.js';
 import { shapeText, type Tensor } from './tensor.js';
 
@@ -25,19 +26,6 @@ export interface MatchOptions {
 }
 
 export const usualMatch: MatchOptions = { map: new Map(), ignore: [], weightUnit: 'microsiemens', sparsity: 0.5 };
-
-/** Half to even, as Python rounds: the published masks were made so. */
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  return value - floor === 0.5 ? floor + (floor % 2) : Math.round(value);
-}
-
-/** The mask that scores stand for (PRIME.md §4): 1 where |score| is at least the k-th smallest, k = 1 + round(sparsity · (N − 1)). */
-export function maskOfScores(scores: Float32Array, sparsity: number): Uint8Array {
-  const sizes = scores.map(Math.abs).sort();
-  const limit = sizes[roundHalfEven(sparsity * (sizes.length - 1))];
-  return Uint8Array.from(scores, (score) => (Math.abs(score) >= limit ? 1 : 0));
-}
 
 /** One file's tensors on their way into layers. Problems are collected, so that a user learns of all at once. */
 class Match {
