@@ -87,8 +87,8 @@ t.test('what is wrong with a reference is refused before a job, and a meter that
   t.match((await call(b, `/v1/chips/${b.board.chip.chipId}/calibrations`)).body, { code: 'CHIP_UNKNOWN' }, 'nothing was kept');
 });
 
-/** Three digits without a threshold of their own. */
-const infer = (b: ServiceBench, query = '') => call(b, `/v1/inferences?model=${b.model}&wait=60${query}`, { method: 'POST', body: digitForm(3) });
+/** Digits without a threshold of their own. */
+const infer = (b: ServiceBench, query = '') => call(b, `/v1/inferences?model=${b.model}&wait=60${query}`, { method: 'POST', body: digitForm(12) });
 
 t.test('a run without a threshold uses the one that was stored for chip, bundle and array state', async (t) => {
   const b = await bench(t, 'ideal');
