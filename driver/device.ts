@@ -1,6 +1,6 @@
 import type { ByteChannel } from '../firmware-protocol/byte-channel.js';
 import type { Clock, Timer } from '../firmware-protocol/clock.js';
-import { packNibbles } from '../firmware-protocol/numerics/index.js';
+import { type EarlyStopRule, packNibbles, stopRules } from '../firmware-protocol/numerics/index.js';
 import type { Prng } from '../firmware-protocol/prng.js';
 import type { WireStatistics } from '../firmware-protocol/wire.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
@@ -26,6 +26,10 @@ import type { BoardLog } from './session.js';
 import { Subscription, type SubscriptionOptions } from './subscription.js';
 import { decodeSweep } from './sweep.js';
 import { decodeWear, type WearCounts } from './wear.js';
+
+const stopMessage = ({ rule, confidence, thresholdsQ24 }: EarlyStopRule): EarlyStop => ({
+  thresholdQ24: thresholdsQ24[0], confidence, rule: stopRules.indexOf(rule), thresholdsQ24: thresholdsQ24.length === 1 ? [] : [...thresholdsQ24],
+});
 
 export type DeviceState = 'connecting' | 'ready' | 'needs-reconcile' | 'link-down' | 'closed';
 
@@ -227,7 +231,7 @@ export class Device {
    * @param onTimestep called once for each timestep, in order, as it is done
    */
   async runNetwork(
-    run: { programSha256: Uint8Array; frames: Uint8Array; inferenceNumber: number; earlyStop?: EarlyStop },
+    run: { programSha256: Uint8Array; frames: Uint8Array; inferenceNumber: number; earlyStop?: EarlyStopRule },
     onTimestep: (result: TimestepResult) => void,
     signal?: AbortSignal,
   ): Promise<RunResult> {
@@ -237,7 +241,7 @@ export class Device {
     // While frames travel no request is under way that a restart would end, and the board would only say that it knows no such program.
     const boot = this.programs.get(idText(programSha256)) ?? this.boot;
     if (boot !== this.boot) throw new MacroError('DEVICE_RESTARTED', `the controller of ${this.options.name} has restarted, and with it went the program`);
-    return this.request('runNetwork', { programSha256, framesSha256, inferenceNumber, ...(earlyStop && { earlyStop }) }, {
+    return this.request('runNetwork', { programSha256, framesSha256, inferenceNumber, ...(earlyStop && { earlyStop: stopMessage(earlyStop) }) }, {
       timeoutMilliseconds: longMilliseconds,
       ...(signal && { signal }),
       onProgress: ({ timestep }) => {

@@ -22,7 +22,7 @@ export type { Subscription, SubscriptionOptions, TelemetryAccount } from './subs
 export type { WearCounts } from './wear.js';
 export { pulseKinds } from '../proto/message.js';
 export type {
-  Arithmetic, ArithmeticResult, CellOutcome, CellProgress, Converter, EarlyStop, Envelope, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Pulse,
+  Arithmetic, ArithmeticResult, CellOutcome, CellProgress, Converter, Envelope, Geometry, HelloAck, LayerCounts, MultiplyResult, Program, Pulse,
   PulseKind, PulseLimits, Region, ResetCellsResult, RunResult, Snapshot, Staircase, Status, Telemetry, TimestepResult,
 } from '../proto/message.js';
 

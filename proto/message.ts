@@ -71,7 +71,8 @@ export interface LogRecord { sequence: number; linkTimeMicroseconds: number; lev
 
 export interface Region { firstBitLine: number; bitLines: number; firstSourceLine: number; sourceLines: number }
 export interface Drive { position: number; plane: number; lines: Uint8Array }
-export interface EarlyStop { thresholdQ24: number; confidence: Scale }
+/** `rule`: its number, see `stopRules`. `thresholdsQ24`: one a timestep, or none: then `thresholdQ24` is for all. */
+export interface EarlyStop { thresholdQ24: number; confidence: Scale; rule: number; thresholdsQ24: number[] }
 
 /** In the order of their numbers on the wire. */
 export const streams = ['status', 'timestep', 'link'] as const;
@@ -84,7 +85,7 @@ export interface ArithmeticOperations {
   scale: { by: Scale; values: number[] };
   convert: { gainQ20: number; offset: number; sums: number[]; noise_256: number[] };
   neuron: { neuron: Neuron; membranes: number[]; spikes: Uint8Array; currents: number[] };
-  gate: { confidence: Scale; outputs: number; membranes: number[] };
+  gate: { confidence: Scale; outputs: number; membranes: number[]; rule: number };
 }
 export type Arithmetic = { [Name in keyof ArithmeticOperations]?: ArithmeticOperations[Name] | null };
 

@@ -39,6 +39,9 @@ export const energises = (method: MethodName): boolean => methodEffects[method] 
 /** The name of a method in `HelloAck.capabilities`: that of its message. */
 export const capabilityOf = (method: MethodName): string => method[0].toUpperCase() + method.slice(1);
 
+/** Beside methods: a board that runs networks knows stop rules other than the softmax, and thresholds by timestep. */
+export const stopRulesCapability = 'StopRules';
+
 /** Methods that every board has, named or not. */
 export const alwaysThere: ReadonlySet<MethodName> = new Set<MethodName>(['noOperation', 'getStatus']);
 

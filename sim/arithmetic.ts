@@ -1,5 +1,5 @@
 import {
-  ConfidenceGate, confidenceMultiplierMaximum, confidenceShiftMaximum, convert, type Scale, scale, stepAccumulate, stepLif,
+  confidenceMultiplierMaximum, confidenceShiftMaximum, convert, type Scale, StopGate, scale, stepAccumulate, stepLif, stopRules,
 } from '../firmware-protocol/numerics/index.js';
 import { type Arithmetic, type ArithmeticOperations, type ArithmeticResult, neuronKinds } from '../proto/message.js';
 import { Refusal } from './task.js';
@@ -62,12 +62,13 @@ function stepNeurons({ neuron, membranes, spikes, currents }: ArithmeticOperatio
   return { membranes: Array.from(after), spikes: isFiring ? fired : new Uint8Array(0) };
 }
 
-function gate({ confidence, outputs, membranes }: ArithmeticOperations['gate']): Answer {
+function gate({ confidence, outputs, membranes, rule }: ArithmeticOperations['gate']): Answer {
   const maximum = { multiplier: confidenceMultiplierMaximum, shift: confidenceShiftMaximum };
   const problem = listProblem('gate', { membranes }) ?? scaleProblem('gate.confidence', confidence, maximum);
   if (problem !== undefined) return problem;
   if (outputs < 1 || membranes.length % outputs !== 0) return refuse('gate.outputs', outputs, 1, membranes.length);
-  const decided = new ConfidenceGate(outputs, confidence);
+  if (rule >= stopRules.length) return refuse('gate.rule', rule, 0, stopRules.length - 1);
+  const decided = new StopGate(outputs, confidence, stopRules[rule]);
   const confidenceQ24: number[] = [];
   for (let at = 0; at < membranes.length; at += outputs) confidenceQ24.push(decided.add(membranes.slice(at, at + outputs)));
   return { confidenceQ24, prediction: decided.prediction };

@@ -1,11 +1,11 @@
 import { protocolVersions, type VersionRange } from '../firmware-protocol/version.js';
-import { capabilityOf, methodNames, protocolOf } from '../proto/method.js';
+import { capabilityOf, methodNames, protocolOf, stopRulesCapability } from '../proto/method.js';
 
 /** What a board runs: what it speaks and what it says that it can. */
 export interface Firmware {
   readonly version: string;
   readonly protocol: VersionRange;
-  /** Names of methods, as HELLO_ACK lists them. */
+  /** Names of methods, and what else it can, as HELLO_ACK lists them. */
   readonly capabilities: readonly string[];
   /** Protobuf fields behind those of HELLO_ACK that are known today. */
   readonly unknownFields?: Uint8Array;
@@ -13,7 +13,9 @@ export interface Firmware {
 
 const methodsUpTo = (protocol: number) => methodNames.filter((method) => protocolOf(method) <= protocol).map(capabilityOf);
 
-export const currentFirmware: Firmware = { version: 'sim 0.3.0', protocol: protocolVersions, capabilities: methodsUpTo(protocolVersions.maximum) };
+export const currentFirmware: Firmware = {
+  version: 'sim 0.3.0', protocol: protocolVersions, capabilities: [...methodsUpTo(protocolVersions.maximum), stopRulesCapability],
+};
 
 /** A board from before protocol 2. */
 export const firstFirmware: Firmware = { version: 'sim 0.1.0', protocol: { minimum: 1, maximum: 1 }, capabilities: methodsUpTo(1) };

@@ -1,7 +1,7 @@
 import { bitLineCount, maximumTimestepCount, sourceLineCount } from '../firmware-protocol/limits.js';
-import { confidenceMultiplierMaximum, confidenceShiftMaximum, unpackNibbles } from '../firmware-protocol/numerics/index.js';
+import { confidenceMultiplierMaximum, confidenceShiftMaximum, type EarlyStopRule, stopRules, unpackNibbles } from '../firmware-protocol/numerics/index.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
-import type { MethodName, MethodRequests, Region, Request, Scale, SnapshotTile } from '../proto/message.js';
+import type { EarlyStop, MethodName, MethodRequests, Region, Request, SnapshotTile } from '../proto/message.js';
 import { NetworkRun } from './network-run.js';
 import { programCells } from './program-cells.js';
 import { programProblem } from './program-check.js';
@@ -58,12 +58,18 @@ function* loadSnapshot({ bulk, chip, macro, arrayState, persist }: Bench, { sha2
   return { arrayState: arrayState(), pairs };
 }
 
-function confidenceProblem(confidence: Scale | null | undefined): Refusal | undefined {
+function earlyStopProblem({ confidence, rule, thresholdsQ24 }: EarlyStop, timestepCount: number): Refusal | undefined {
+  if (rule >= stopRules.length) return outOfRange('earlyStop.rule', rule, 0, stopRules.length - 1);
+  const { length } = thresholdsQ24;
+  if (length !== 0 && length !== timestepCount) return outOfRange('earlyStop.thresholdsQ24.length', length, timestepCount, timestepCount);
   if (!confidence) return new Refusal('REQUEST_INVALID', 'earlyStop.confidence is missing');
   const { multiplier, shift } = confidence;
   if (multiplier > confidenceMultiplierMaximum) return outOfRange('earlyStop.confidence.multiplier', multiplier, 0, confidenceMultiplierMaximum);
   return shift > confidenceShiftMaximum ? outOfRange('earlyStop.confidence.shift', shift, 0, confidenceShiftMaximum) : undefined;
 }
+
+const ruleOf = ({ rule, confidence, thresholdQ24, thresholdsQ24 }: EarlyStop): EarlyStopRule =>
+  ({ rule: stopRules[rule], confidence, thresholdsQ24: thresholdsQ24.length === 0 ? [thresholdQ24] : thresholdsQ24 });
 
 function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<'runNetwork'> {
   const { macro, bulk, programs } = bench;
@@ -76,12 +82,12 @@ function* runNetwork(bench: Bench, request: MethodRequests['runNetwork']): Task<
     return new Refusal('REQUEST_INVALID', `frames have ${packed.length} bytes; the program takes ${(codes + 1) >> 1}`);
   }
   const { earlyStop } = request;
-  const problem = earlyStop ? confidenceProblem(earlyStop.confidence) : undefined;
+  const problem = earlyStop ? earlyStopProblem(earlyStop, program.timestepCount) : undefined;
   if (problem !== undefined) return problem;
   const before = macro.operationNanoseconds;
   macro.energyFemtojoules = 0;
   yield* macro.preparing(program.layers.flatMap(({ tiles }) => tiles.flatMap(({ plusLines, minusLines }) => [...plusLines, ...minusLines])));
-  const run = new NetworkRun(macro, program, unpackNibbles(packed, codes), request.inferenceNumber, earlyStop ?? undefined);
+  const run = new NetworkRun(macro, program, unpackNibbles(packed, codes), request.inferenceNumber, earlyStop ? ruleOf(earlyStop) : undefined);
   for (let outcome = run.step(); outcome !== undefined; outcome = run.step()) {
     yield { timestep: { ...outcome, membranes: [...outcome.membranes], layers: [...outcome.layers] } };
   }

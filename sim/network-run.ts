@@ -1,4 +1,4 @@
-import { ConfidenceGate, countPool, type Scale, scale, stepAccumulate, stepLif } from '../firmware-protocol/numerics/index.js';
+import { countPool, type EarlyStopRule, isConfident, type Scale, StopGate, scale, stepAccumulate, stepLif } from '../firmware-protocol/numerics/index.js';
 import type { KernelNetwork, MembraneOwner } from './kernel-network.js';
 import type { Macro, MultiplyKey, TileCells } from './macro.js';
 
@@ -36,11 +36,6 @@ export interface RunProgram {
   readonly inputHeight: number;
   readonly inputWidth: number;
   readonly layers: readonly ProgramLayer[];
-}
-
-export interface RunEarlyStop {
-  readonly thresholdQ24: number;
-  readonly confidence: Scale;
 }
 
 export interface LayerCounts { conversions: number; saturations: number; spikes: number }
@@ -234,7 +229,7 @@ export class NetworkRun {
   timesteps = 0;
   stoppedEarly = false;
   private readonly signal: SignalRun;
-  private readonly gate: ConfidenceGate | undefined;
+  private readonly gate: StopGate | undefined;
   private readonly sums: Float64Array;
   private readonly frameCodes: number;
 
@@ -244,7 +239,7 @@ export class NetworkRun {
     private readonly program: RunProgram,
     private readonly frames: Uint8Array,
     private readonly inferenceNumber: number,
-    private readonly earlyStop?: RunEarlyStop,
+    private readonly earlyStop?: EarlyStopRule,
   ) {
     const network = macro.kernelNetwork(program);
     this.signal = network === undefined ? new TwinRun(macro, program) : new KernelRun(macro, program, network);
@@ -252,7 +247,7 @@ export class NetworkRun {
     const { outputChannels, outputHeight, outputWidth } = program.layers[program.layers.length - 1];
     const outputs = outputChannels * outputHeight * outputWidth;
     this.sums = new Float64Array(outputs);
-    if (earlyStop !== undefined) this.gate = new ConfidenceGate(outputs, earlyStop.confidence);
+    if (earlyStop !== undefined) this.gate = new StopGate(outputs, earlyStop.confidence, earlyStop.rule);
   }
 
   /** Runs one timestep; undefined when the run is over. */
@@ -264,7 +259,7 @@ export class NetworkRun {
     this.timesteps += 1;
     for (let output = 0; output < membranes.length; output += 1) this.sums[output] += membranes[output];
     const confidenceQ24 = this.gate?.add(membranes) ?? 0;
-    this.stoppedEarly = this.earlyStop !== undefined && confidenceQ24 > this.earlyStop.thresholdQ24 && this.timesteps < this.program.timestepCount;
+    this.stoppedEarly = this.earlyStop !== undefined && isConfident(this.earlyStop, timestep, confidenceQ24) && this.timesteps < this.program.timestepCount;
     return { timestep, membranes: Array.from(membranes), layers, confidenceQ24 };
   }
 

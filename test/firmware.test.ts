@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { ConfidenceGate, convert, scale, stepLif } from '../firmware-protocol/numerics/index.js';
+import { convert, StopGate, scale, stepLif, stopRules } from '../firmware-protocol/numerics/index.js';
 import { conformanceItems } from '../driver/conformance/suite.js';
 import { type Device, openDevice, parseAddress, type RunResult, type TimestepResult } from '../driver/index.js';
 import { programCodec, snapshotCodec } from '../proto/codec.js';
@@ -327,10 +327,12 @@ t.test("protocol 2: the board's arithmetic is the host's, whatever the numbers",
   }), { numRuns: 60 });
   const steps = fc.array(fc.array(int32, { minLength: 5, maxLength: 5 }), { minLength: 1, maxLength: 12 });
   await fc.assert(fc.asyncProperty(steps, fc.integer({ min: 1, max: 2 ** 17 }), fc.integer({ min: 20, max: 31 }), async (list, multiplier, shift) => {
-    const gate = new ConfidenceGate(5, { multiplier, shift });
-    const expected = list.map((membranes) => gate.add(membranes));
-    const answer = await arithmetic({ gate: { confidence: { multiplier, shift }, outputs: 5, membranes: list.flat() } });
-    t.strictSame([answer?.confidenceQ24, answer?.prediction], [expected, gate.prediction]);
+    for (const [rule, name] of stopRules.entries()) {
+      const gate = new StopGate(5, { multiplier, shift }, name);
+      const expected = list.map((membranes) => gate.add(membranes));
+      const answer = await arithmetic({ gate: { confidence: { multiplier, shift }, outputs: 5, membranes: list.flat(), rule } });
+      t.strictSame([answer?.confidenceQ24, answer?.prediction], [expected, gate.prediction], name);
+    }
   }), { numRuns: 60 });
 });
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import {
-  ConfidenceGate, confidenceOne, confidenceScale, convert, countPool, GaussianStream, gainOf, gaussianOfWord, gaussianOne, negativePower, packNibbles,
-  philox, scale, shiftRounded, stepAccumulate, stepLif, unpackNibbles,
+  binaryLogarithm, confidenceOne, confidenceScale, convert, countPool, GaussianStream, gainOf, gaussianOfWord, gaussianOne, isConfident, marginScale,
+  negativePower, packNibbles, philox, StopGate, type StopRule, scale, shiftRounded, stepAccumulate, stepLif, stopRules, unpackNibbles,
 } from '../firmware-protocol/numerics/index.js';
 import { gaussianQuantiles } from '../firmware-protocol/numerics/gaussian-table.js';
 import { negativePowers } from '../firmware-protocol/numerics/power-table.js';
@@ -17,7 +17,7 @@ interface Vectors {
   readonly gaussian: [word: string, deviate: number][];
   readonly conversion: [sum: number, noise256: number, gainQ20: number, offset: number, result: number][];
   readonly lif: { threshold: number; leak: number; slope: number; shift: number; currents: number[]; membranes: number[]; spikes: number[] };
-  readonly confidence: { multiplier: number; shift: number; membranes: number[][]; confidenceQ24: number[] };
+  readonly confidence: { multiplier: number; shift: number; membranes: number[][]; confidenceQ24: number[]; entropyQ24: number[]; marginQ24: number[]; relativeMarginQ24: number[] };
 }
 
 const path = join(import.meta.dirname, '..', 'firmware-protocol', 'vectors', 'numerics.json');
@@ -37,8 +37,11 @@ t.test('committed vectors hold', async (t) => {
     stepLif(membrane, spike, Int32Array.of(current), { threshold, leak: { multiplier: leak, shift }, negativeSlope: { multiplier: slope, shift } });
     t.strictSame([membrane[0], spike[0]], [membranes[step], spikes[step]], `timestep ${step}`);
   }
-  const gate = new ConfidenceGate(vectors.confidence.membranes[0]?.length ?? 0, vectors.confidence);
-  t.strictSame(vectors.confidence.membranes.map((step) => gate.add(step)), vectors.confidence.confidenceQ24);
+  const { membranes: steps, confidenceQ24, entropyQ24, marginQ24, relativeMarginQ24 } = vectors.confidence;
+  for (const [index, wanted] of [confidenceQ24, entropyQ24, marginQ24, relativeMarginQ24].entries()) {
+    const gate = new StopGate(3, vectors.confidence, stopRules[index]);
+    t.strictSame(steps.map((step) => gate.add(step)), wanted, stopRules[index]);
+  }
 });
 
 t.test('Philox gives the words that its authors publish', async (t) => {
@@ -127,13 +130,64 @@ t.test('powers of two are within their table and its interpolation', async (t) =
     Math.abs(negativePower(exponent) / 2 ** 24 - 2 ** (-exponent / 65_536)) < 2e-7));
 });
 
+t.test('the logarithm is exact to 2^-15', async () => {
+  fc.assert(fc.property(fc.integer({ min: 1, max: 2 ** 52 - 1 }), (value) => Math.abs(binaryLogarithm(value) / 65_536 - Math.log2(value)) < 2 ** -15));
+});
+
+/** What each rule is in real arithmetic, of the time means of the outputs. */
+const realRules: Readonly<Record<StopRule, (means: readonly number[]) => number>> = {
+  softmax: (means) => Math.max(...softmaxOf(means)),
+  entropy: (means) => 1 + softmaxOf(means).reduce((sum, share) => sum + (share > 0 ? share * Math.log(share) : 0), 0) / Math.log(means.length),
+  margin: (means) => bestTwo(means)[0] - bestTwo(means)[1],
+  'relative-margin'(means) {
+    const [best, second] = bestTwo(means);
+    const others = (means.reduce((sum, mean) => sum + mean, 0) - best) / (means.length - 1);
+    return best === others ? 0 : (best - second) / (best - others);
+  },
+};
+const bestTwo = (means: readonly number[]) => [...means].sort((left, right) => right - left);
+function softmaxOf(means: readonly number[]): number[] {
+  const powers = means.map((mean) => Math.exp((mean - Math.max(...means)) / 2));
+  return powers.map((power) => power / powers.reduce((sum, each) => sum + each, 0));
+}
+
+t.test('each stop rule is what it is in real arithmetic', async (t) => {
+  const units = 64_000 / 0.01;
+  const outputs = fc.array(fc.double({ min: -30, max: 30, noNaN: true }), { minLength: 10, maxLength: 10 });
+  for (const rule of stopRules) {
+    const by = rule === 'margin' ? marginScale(units) : confidenceScale(units, 2);
+    fc.assert(fc.property(fc.array(outputs, { minLength: 1, maxLength: 10 }), (steps) => {
+      const gate = new StopGate(10, by, rule);
+      const sums = new Array<number>(10).fill(0);
+      let confidence = 0;
+      for (const step of steps) {
+        const membranes = step.map((value) => Math.round(value * units));
+        membranes.forEach((membrane, output) => { sums[output] += membrane; });
+        confidence = gate.add(membranes) / confidenceOne;
+      }
+      const real = realRules[rule](sums.map((sum) => sum / steps.length / units));
+      return Math.abs(confidence - real) < Math.max(1e-4, 1e-4 * real);
+    }), { numRuns: 200 });
+  }
+  const gate = (rule: StopRule, ...steps: number[][]) => {
+    const one = new StopGate(steps[0].length, { multiplier: 2 ** 18 - 1, shift: 0 }, rule);
+    return steps.map((step) => one.add(step)).at(-1);
+  };
+  t.strictSame(stopRules.map((rule) => gate(rule, [5, 5, 5])), [Math.floor(2 ** 24 / 3), 0, 0, 0], 'all alike');
+  t.strictSame(stopRules.map((rule) => gate(rule, [7])), [2 ** 24, 2 ** 24, 0, 0], 'a single output');
+  t.equal(gate('margin', [2 ** 31 - 1, -(2 ** 31)]), 2 ** 32 - 1, 'a margin beyond the register is cut');
+  t.strictSame(isConfident({ rule: 'margin', confidence: by0, thresholdsQ24: [5, 3] }, 1, 4), true);
+  t.strictSame(isConfident({ rule: 'margin', confidence: by0, thresholdsQ24: [5] }, 1, 4), false);
+});
+const by0 = { multiplier: 0, shift: 0 };
+
 t.test('the confidence is the largest softmax of the mean, to 2e-5', async () => {
   const units = 64_000 / 0.01;
   const by = confidenceScale(units, 2);
   const outputs = fc.array(fc.double({ min: -30, max: 30, noNaN: true }), { minLength: 10, maxLength: 10 });
   fc.assert(
     fc.property(fc.array(outputs, { minLength: 1, maxLength: 10 }), (steps) => {
-      const gate = new ConfidenceGate(10, by);
+      const gate = new StopGate(10, by);
       const sums = new Array<number>(10).fill(0);
       let confidence = 0;
       for (const step of steps) {

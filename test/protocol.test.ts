@@ -169,7 +169,7 @@ t.test('the board’s arithmetic is that of the host', async (t) => {
   }));
   t.strictSame(stepped.membranes, [11, 7, -1]);
   t.strictSame([...(stepped.spikes ?? [])], [1, 0, 0]);
-  const gate = { confidence: { multiplier: 262_143, shift: 31 }, outputs: 2, membranes: [2 ** 31 - 1, -(2 ** 31), 5, 5] };
+  const gate = { confidence: { multiplier: 262_143, shift: 31 }, outputs: 2, membranes: [2 ** 31 - 1, -(2 ** 31), 5, 5], rule: 0 };
   const decided = await rig.until(device.arithmetic({ gate }));
   t.equal(decided.prediction, 0);
   t.equal(decided.confidenceQ24?.length, 2);

@@ -4,7 +4,6 @@ import { createHash } from 'node:crypto';
 import t from 'tap';
 import { layerGeometries, layerInputs, layerOutputs, type Network } from '../server/network/network.js';
 import { readBundle } from '../server/network/bundle.js';
-import { fitThreshold } from '../server/training/early-stop.js';
 import { GradientNetwork, gradientPlaces } from '../server/training/gradient.js';
 import { shuffled } from '../server/training/shuffle.js';
 import { TopologyLayer } from '../server/training/topology.js';
@@ -238,14 +237,4 @@ t.test('the committed bundle is what its search has found', async (t) => {
   const hash = createHash('sha256');
   for (const { mask, scores = new Float32Array() } of layers) hash.update(mask).update(new Uint8Array(scores.buffer, scores.byteOffset, scores.byteLength));
   t.equal(hash.digest('hex'), epochs.at(-1)?.digest);
-});
-
-t.test('the threshold of the early stop is the lowest that costs at most 0.2 points', async (t) => {
-  // Right from the second timestep on, and unsure at the first: a threshold above the first confidence is needed, and no more.
-  const course = (label: number, first: number) => ({ label, means: [[first, 0], [label === 0 ? 4 : -4, 0], [label === 0 ? 4 : -4, 0]] });
-  const courses = Array.from({ length: 100 }, (_, index) => course(index % 2, 0.5));
-  const confidence = 1 / (1 + Math.exp(-0.25));
-  const threshold = fitThreshold(courses, 2);
-  t.ok(threshold >= confidence && threshold < confidence + 0.01, `${threshold} for ${confidence}`);
-  t.equal(fitThreshold([course(0, 0.5)], 2), 0.01, 'where the first timestep is right nothing needs to be waited for');
 });

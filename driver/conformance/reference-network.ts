@@ -1,4 +1,4 @@
-import { ConfidenceGate, countPool, type Scale, scale, stepAccumulate, stepLif } from '../../firmware-protocol/numerics/index.js';
+import { countPool, type Scale, StopGate, scale, stepAccumulate, stepLif } from '../../firmware-protocol/numerics/index.js';
 import {
   type Drive, type Layer, type LayerCounts, layerKinds, type MethodRequests, type MultiplyResult, neuronKinds, type Program, type Tile,
 } from '../../proto/message.js';
@@ -121,7 +121,7 @@ export async function runReference(
     return new ReferenceLayer(layer, firstTile - layer.tiles.length);
   });
   const output = layers[layers.length - 1];
-  const gate = new ConfidenceGate(output.membranes.length, confidence);
+  const gate = new StopGate(output.membranes.length, confidence);
   const inputs = program.inputChannels * program.inputHeight * program.inputWidth;
   const steps: ReferenceStep[] = [];
   for (let timestep = 0; timestep < program.timestepCount; timestep += 1) {

@@ -18,6 +18,7 @@ export interface NumericsVectors {
   };
   readonly confidence: {
     readonly multiplier: number; readonly shift: number; readonly membranes: readonly (readonly number[])[]; readonly confidenceQ24: readonly number[];
+    readonly entropyQ24: readonly number[]; readonly marginQ24: readonly number[]; readonly relativeMarginQ24: readonly number[];
   };
 }
 

@@ -96,10 +96,11 @@ static bool answer_gate(const macro_v1_GateOperation *operation, macro_v1_Final 
   }
   if (!method_within(final, "gate.confidence.multiplier", by.multiplier, 0, CONFIDENCE_MULTIPLIER_MAXIMUM)) return false;
   if (!method_within(final, "gate.confidence.shift", by.shift, 0, CONFIDENCE_SHIFT_MAXIMUM)) return false;
+  if (!method_within(final, "gate.rule", operation->rule, 0, STOP_RULES - 1)) return false;
   gate_begin(&gate, operation->outputs);
   for (pb_size_t at = 0; at < operation->membranes_count; at = (pb_size_t)(at + operation->outputs)) {
     gate_add(&gate, operation->membranes + at);
-    result->confidence_q24[result->confidence_q24_count] = gate_confidence(&gate, by);
+    result->confidence_q24[result->confidence_q24_count] = gate_confidence(&gate, (enum stop_rule)operation->rule, by);
     result->confidence_q24_count = (pb_size_t)(result->confidence_q24_count + 1);
   }
   result->prediction = gate_prediction(&gate);

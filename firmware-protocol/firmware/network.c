@@ -185,8 +185,8 @@ static void finish_timestep(struct network_run *run) {
   gate_add(&run->gate, network_outputs(run, &count));
   run->timesteps += 1;
   if (run->has_early_stop) {
-    run->confidence_q24 = gate_confidence(&run->gate, run->early_stop.confidence);
-    run->stopped_early = run->confidence_q24 > run->early_stop.threshold_q24 && run->timesteps < run->program->timestep_count;
+    run->confidence_q24 = gate_confidence(&run->gate, run->early_stop.rule, run->early_stop.confidence);
+    run->stopped_early = run->confidence_q24 > run->early_stop.thresholds_q24[run->timesteps - 1] && run->timesteps < run->program->timestep_count;
   }
   /* The next one begins with the next work: until then the counts of this one are there to be told. */
   run->is_between_timesteps = true;

@@ -9,7 +9,9 @@
 #include "program.h"
 
 struct early_stop {
-  uint32_t threshold_q24;
+  enum stop_rule rule;
+  /* One a timestep. */
+  uint32_t thresholds_q24[MAXIMUM_TIMESTEPS];
   struct scale confidence;
 };
 

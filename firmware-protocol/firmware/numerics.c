@@ -118,6 +118,7 @@ uint32_t gain_of(uint32_t cell_unit_nanosiemens, uint32_t step_numerator_nanosie
 #define EXPONENT_BITS 16u
 #define EXPONENT_LIMIT (40u << EXPONENT_BITS)
 #define POWER_SEGMENT_BITS 6u
+#define RATIO_BITS 24u
 
 uint32_t negative_power(uint32_t exponent_q16) {
   const uint32_t whole = exponent_q16 >> EXPONENT_BITS;
@@ -138,15 +139,96 @@ void gate_add(struct gate *gate, const int32_t *membranes) {
   for (uint32_t output = 0; output < gate->outputs; output += 1) gate->sums[output] += membranes[output];
 }
 
-uint32_t gate_confidence(const struct gate *gate, struct scale by) {
+uint32_t binary_logarithm(uint64_t value) {
+  uint64_t mantissa = value;
+  uint32_t whole = RATIO_BITS;
+  for (; mantissa >= 2 * (uint64_t)CONFIDENCE_ONE; whole += 1) mantissa >>= 1;
+  for (; mantissa < CONFIDENCE_ONE; whole -= 1) mantissa <<= 1;
+  uint32_t fraction = 0;
+  for (uint32_t bit = 0; bit < EXPONENT_BITS; bit += 1) {
+    mantissa = (mantissa * mantissa) >> RATIO_BITS;
+    fraction <<= 1;
+    if (mantissa < 2 * (uint64_t)CONFIDENCE_ONE) continue;
+    mantissa >>= 1;
+    fraction += 1;
+  }
+  return (whole << EXPONENT_BITS) + fraction;
+}
+
+/* floor(2^24 * part / whole), bit by bit; part is at most whole, which is below 2^52. */
+static uint32_t ratio(uint64_t part, uint64_t whole) {
+  if (part == whole) return CONFIDENCE_ONE;
+  uint32_t quotient = 0;
+  for (uint32_t bit = 0; bit < RATIO_BITS; bit += 1) {
+    part <<= 1;
+    quotient <<= 1;
+    if (part < whole) continue;
+    part -= whole;
+    quotient += 1;
+  }
+  return quotient;
+}
+
+/* What the powers of all outputs add up to, and those times their exponents. */
+struct powers {
+  uint64_t total;
+  uint64_t weighted;
+};
+
+static struct powers gate_powers(const struct gate *gate, struct scale by) {
   const int64_t largest = gate->sums[gate_prediction(gate)];
   const uint64_t divisor = (uint64_t)gate->timesteps << by.shift;
-  uint64_t total = 0;
+  struct powers powers = {0};
   for (uint32_t output = 0; output < gate->outputs; output += 1) {
     const uint64_t exponent = (uint64_t)(largest - gate->sums[output]) * by.multiplier / divisor;
-    total += negative_power(exponent > EXPONENT_LIMIT ? EXPONENT_LIMIT : (uint32_t)exponent);
+    const uint32_t limited = exponent > EXPONENT_LIMIT ? EXPONENT_LIMIT : (uint32_t)exponent;
+    const uint32_t power = negative_power(limited);
+    powers.total += power;
+    powers.weighted += (uint64_t)limited * power;
   }
-  return (uint32_t)(((uint64_t)CONFIDENCE_ONE * CONFIDENCE_ONE) / total);
+  return powers;
+}
+
+static uint32_t entropy_confidence(const struct gate *gate, struct scale by) {
+  const struct powers powers = gate_powers(gate, by);
+  const uint32_t most = binary_logarithm(gate->outputs);
+  if (most == 0) return CONFIDENCE_ONE;
+  const uint64_t entropy = binary_logarithm(powers.total) - (RATIO_BITS << EXPONENT_BITS) + powers.weighted / powers.total;
+  return CONFIDENCE_ONE - ratio(entropy > most ? most : entropy, most);
+}
+
+/* What the best output is above the second best. */
+static uint64_t gate_margin(const struct gate *gate) {
+  const uint32_t best = gate_prediction(gate);
+  uint64_t margin = gate->outputs == 1 ? 0 : UINT64_MAX;
+  for (uint32_t output = 0; output < gate->outputs; output += 1) {
+    const uint64_t behind = (uint64_t)(gate->sums[best] - gate->sums[output]);
+    if (output != best && behind < margin) margin = behind;
+  }
+  return margin;
+}
+
+static uint32_t margin_confidence(const struct gate *gate, struct scale by) {
+  const uint64_t confidence = gate_margin(gate) * by.multiplier / ((uint64_t)gate->timesteps << by.shift);
+  return confidence > UINT32_MAX ? UINT32_MAX : (uint32_t)confidence;
+}
+
+static uint32_t relative_margin_confidence(const struct gate *gate) {
+  const int64_t largest = gate->sums[gate_prediction(gate)];
+  uint64_t spread = 0;
+  for (uint32_t output = 0; output < gate->outputs; output += 1) spread += (uint64_t)(largest - gate->sums[output]);
+  return spread == 0 ? 0 : ratio((gate->outputs - 1) * gate_margin(gate), spread);
+}
+
+uint32_t gate_confidence(const struct gate *gate, enum stop_rule rule, struct scale by) {
+  switch (rule) {
+    case STOP_ENTROPY: return entropy_confidence(gate, by);
+    case STOP_MARGIN: return margin_confidence(gate, by);
+    case STOP_RELATIVE_MARGIN: return relative_margin_confidence(gate);
+    case STOP_SOFTMAX:
+    case STOP_RULES: break;
+  }
+  return (uint32_t)(((uint64_t)CONFIDENCE_ONE * CONFIDENCE_ONE) / gate_powers(gate, by).total);
 }
 
 uint32_t gate_prediction(const struct gate *gate) {

@@ -50,6 +50,9 @@ uint32_t gain_of(uint32_t cell_unit_nanosiemens, uint32_t step_numerator_nanosie
 #define CONFIDENCE_SHIFT_MAXIMUM 52u
 #define GATE_OUTPUTS 256u
 
+/* log2 of an integer of 1 to below 2^52, in 1/2^16. */
+uint32_t binary_logarithm(uint64_t value);
+
 /* 2^(-exponent / 2^16) in 1/2^24. */
 uint32_t negative_power(uint32_t exponent_q16);
 
@@ -60,11 +63,14 @@ struct gate {
   uint32_t timesteps;
 };
 
+/* What an early stop is decided by, in the order of macro.proto. */
+enum stop_rule { STOP_SOFTMAX, STOP_ENTROPY, STOP_MARGIN, STOP_RELATIVE_MARGIN, STOP_RULES };
+
 void gate_begin(struct gate *gate, uint32_t outputs);
 /* Adds the membranes of a timestep. */
 void gate_add(struct gate *gate, const int32_t *membranes);
-/* The largest softmax of the mean so far, in 1/2^24. */
-uint32_t gate_confidence(const struct gate *gate, struct scale by);
+/* How confident the mean so far is by a rule, in 1/2^24. */
+uint32_t gate_confidence(const struct gate *gate, enum stop_rule rule, struct scale by);
 /* Index of the largest sum, the lowest where several are equal. */
 uint32_t gate_prediction(const struct gate *gate);
 

@@ -16,7 +16,14 @@ static bool check_early_stop(const macro_v1_RunNetwork *asked, macro_v1_Final *f
   if (!stop->has_confidence) return method_refuse(final, "REQUEST_INVALID", "earlyStop.confidence is missing");
   if (!method_within(final, "earlyStop.confidence.multiplier", stop->confidence.multiplier, 0, CONFIDENCE_MULTIPLIER_MAXIMUM)) return false;
   if (!method_within(final, "earlyStop.confidence.shift", stop->confidence.shift, 0, CONFIDENCE_SHIFT_MAXIMUM)) return false;
-  run.early_stop.threshold_q24 = stop->threshold_q24;
+  if (!method_within(final, "earlyStop.rule", stop->rule, 0, STOP_RULES - 1)) return false;
+  const uint32_t timesteps = run.program->timestep_count;
+  const uint32_t thresholds = stop->thresholds_q24_count;
+  if (thresholds != 0 && !method_within(final, "earlyStop.thresholdsQ24.length", thresholds, timesteps, timesteps)) return false;
+  run.early_stop.rule = (enum stop_rule)stop->rule;
+  for (uint32_t timestep = 0; timestep < timesteps; timestep += 1) {
+    run.early_stop.thresholds_q24[timestep] = thresholds == 0 ? stop->threshold_q24 : stop->thresholds_q24[timestep];
+  }
   run.early_stop.confidence = (struct scale){.multiplier = stop->confidence.multiplier, .shift = stop->confidence.shift};
   return true;
 }

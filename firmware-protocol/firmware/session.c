@@ -76,7 +76,8 @@ static void fill_abilities(macro_v1_HelloAck *ack) {
   for (uint32_t index = 0; index < method_count(); index += 1) {
     (void)snprintf(ack->capabilities[index], sizeof ack->capabilities[index], "%s", method_at(index)->name);
   }
-  ack->capabilities_count = (pb_size_t)method_count();
+  (void)snprintf(ack->capabilities[method_count()], sizeof ack->capabilities[0], "StopRules");
+  ack->capabilities_count = (pb_size_t)(method_count() + 1);
   ack->has_geometry = true;
   ack->geometry = (macro_v1_Geometry){BIT_LINES, SOURCE_LINES, board->cell_unit_nanosiemens};
   ack->has_limits = true;

@@ -13,7 +13,8 @@ const exponentOne = 2 ** exponentBits;
 const segmentBits = 6;
 const multiplierLimit = 2 ** 18;
 const halfMultiplier = 2 ** 9;
-const largestExponent = 40 * exponentOne;
+/** Powers beyond it are 0. */
+export const largestExponent = 40 * exponentOne;
 
 /** 2^(−exponent/2^16) in 1/2^24: the whole part shifts, the fraction is interpolated in a table of 1024 segments. */
 export function negativePower(exponentQ16: number): number {
@@ -33,8 +34,14 @@ export function negativePower(exponentQ16: number): number {
  * @param membraneUnitsPerNetworkUnit membrane units of the output layer in one network unit
  * @param temperature divides the mean membranes before the softmax; 2 in the published network
  */
-export function confidenceScale(membraneUnitsPerNetworkUnit: number, temperature: number): Scale {
-  const factor = exponentOne / (membraneUnitsPerNetworkUnit * temperature * Math.LN2);
+export const confidenceScale = (membraneUnitsPerNetworkUnit: number, temperature: number): Scale =>
+  scaleOf(exponentOne / (membraneUnitsPerNetworkUnit * temperature * Math.LN2));
+
+/** The scale that turns a difference of summed output membranes into network units in 1/2^24. */
+export const marginScale = (membraneUnitsPerNetworkUnit: number): Scale => scaleOf(confidenceOne / membraneUnitsPerNetworkUnit);
+
+/** A factor as a multiplier of 18 bits and the largest shift that it can have. */
+function scaleOf(factor: number): Scale {
   let shift = 0;
   while (Math.round(factor * 2 ** (shift + 1)) < multiplierLimit && shift < confidenceShiftMaximum) shift += 1;
   return { multiplier: Math.round(factor * 2 ** shift), shift };
@@ -57,38 +64,5 @@ export function exactQuotient(difference: number, multiplier: number, divisor: n
   return whole * multiplier + upperWhole * halfMultiplier + Math.floor(lower / divisor);
 }
 
-/** A threshold of (0, 1) as the integer that the gate compares with. */
+/** A threshold as the integer that the gate compares with. */
 export const thresholdQ24 = (threshold: number): number => Math.round(threshold * confidenceOne);
-
-/**
- * The early-stop gate: adds a timestep's output membranes to their sums and says how confident their mean is, the largest softmax, in integers
- * alone, so that host and device stop at the same timestep. The error against real arithmetic is below 2e-5.
- */
-export class ConfidenceGate {
-  private readonly sums: Float64Array;
-  private timesteps = 0;
-
-  constructor(outputs: number, private readonly by: Scale) {
-    this.sums = new Float64Array(outputs);
-  }
-
-  /** @returns confidence after this timestep in 1/2^24 */
-  add(membranes: ArrayLike<number>): number {
-    const { sums, by } = this;
-    this.timesteps += 1;
-    let largest = Number.NEGATIVE_INFINITY;
-    for (let output = 0; output < sums.length; output += 1) {
-      sums[output] += membranes[output];
-      if (sums[output] > largest) largest = sums[output];
-    }
-    const divisor = this.timesteps * 2 ** by.shift;
-    let total = 0;
-    for (const sum of sums) total += negativePower(Math.min(largestExponent, exactQuotient(largest - sum, by.multiplier, divisor)));
-    return Math.floor(confidenceOne ** 2 / total);
-  }
-
-  /** Index of the largest sum, the lowest where several are equal. */
-  get prediction(): number {
-    return this.sums.indexOf(Math.max(...this.sums));
-  }
-}

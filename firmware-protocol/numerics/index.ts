@@ -1,5 +1,5 @@
 export {
-  ConfidenceGate, confidenceMultiplierMaximum, confidenceOne, confidenceScale, confidenceShiftMaximum, exactQuotient, negativePower, thresholdQ24,
+  confidenceMultiplierMaximum, confidenceOne, confidenceScale, confidenceShiftMaximum, exactQuotient, marginScale, negativePower, thresholdQ24,
 } from './confidence.js';
 export { type Conversion, convert, gainOf } from './converter.js';
 export { packNibbles, planesOf, unpackNibbles } from './drive.js';
@@ -8,3 +8,4 @@ export { gaussianQuantiles } from './gaussian-table.js';
 export { countPool, type LifParameters, stepAccumulate, stepLif } from './neuron.js';
 export { philox } from './philox.js';
 export { type Scale, saturateInt32, scale, shiftRounded } from './round.js';
+export { binaryLogarithm, confidenceMaximum, type EarlyStopRule, isConfident, StopGate, type StopRule, stopRules } from './stop-rule.js';

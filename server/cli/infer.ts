@@ -2,6 +2,7 @@ import type { MacroError } from '../../proto/error.js';
 import { binEvents } from '../dataset/frames.js';
 import { findRecordings, type RecordingFile } from '../dataset/nmnist.js';
 import { parseRecording } from '../dataset/recording.js';
+import type { AuditReport, Estimate } from '../early-stop/audit.js';
 import { inferenceOptions } from '../inference/options.js';
 import type { SentRecording } from '../dataset/recording-pack.js';
 import { type Decision, decisionOf, type InferenceRow, type RunSummary, saturationWarningFraction } from '../inference/result.js';
@@ -17,6 +18,8 @@ export interface InferArguments extends ServiceChoice {
   readonly input: readonly string[];
   readonly split?: string;
   readonly threshold?: string;
+  readonly rule?: string;
+  readonly audit?: string;
   readonly earlyStop: boolean;
   readonly execution?: string;
   readonly device?: string;
@@ -76,6 +79,12 @@ function humanTable(lines: readonly Line[]): string {
   return table(['recording', 'label', 'prediction', 'stopped at timestep', 'confidence'], rows);
 }
 
+function describeAudit({ recordings, stopped, accuracyLoss, savedFraction }: AuditReport): string {
+  const points = ({ value, low, high }: Estimate) => `${(100 * value).toFixed(1)} (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+  const cost = accuracyLoss === null ? '' : ` costs ${points(accuracyLoss)} points of accuracy and`;
+  return `audit of ${recordings} recordings, ${stopped} of them stopped early: the stop${cost} saves ${points(savedFraction)} % of the timesteps\n`;
+}
+
 function describeSummary(summary: RunSummary): string {
   const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`;
   const accuracy = summary.accuracy === null ? 'no labels' : `accuracy ${percent(summary.accuracy)}`;
@@ -87,7 +96,7 @@ function describeSummary(summary: RunSummary): string {
     `${summary.energyNanojoules.toFixed(1)} nJ a recording`,
     `${summary.executionSeconds.toFixed(3)} s on the device`,
   ];
-  return `${figures.join(' · ')}\n`;
+  return `${figures.join(' · ')}\n${summary.audit === null ? '' : describeAudit(summary.audit)}`;
 }
 
 function warn(console: Console, summary: RunSummary): void {
@@ -104,10 +113,10 @@ async function runJob(
   print: (line: Line) => void,
 ): Promise<RunSummary> {
   const good = inputs.flatMap(({ recording }) => recording ?? []);
-  const { split, threshold, earlyStop, execution, device } = given;
+  const { split, threshold, rule, audit, earlyStop, execution, device } = given;
   const model = await client.uploadModel(files);
   const job = await client.submitInference(model, good, {
-    split, threshold, execution, ...(!earlyStop && { earlyStop }), ...(device !== undefined && { device }),
+    split, threshold, rule, audit, execution, ...(!earlyStop && { earlyStop }), ...(device !== undefined && { device }),
   });
   const lines = new OrderedLines(inputs, print);
   const progress = new ProgressLine(console, good.length);
@@ -132,7 +141,10 @@ const noResult = (recordings: number, layers: readonly string[]): RunSummary => 
   energyNanojoules: 0,
   executionSeconds: 0,
   saturatedFractionByLayer: Object.fromEntries(layers.map((name) => [name, 0])),
+  rule: 'softmax',
   threshold: null,
+  audit: null,
+  membraneUnitsPerNetworkUnit: 0,
   warnings: [],
   calibration: null,
   objects: {},
@@ -145,8 +157,8 @@ const noResult = (recordings: number, layers: readonly string[]): RunSummary => 
  */
 export async function infer(given: InferArguments, console: Console): Promise<number> {
   const startMilliseconds = performance.now();
-  inferenceOptions(given);
   const bundle = readBundle(given.model);
+  inferenceOptions(given, bundle.network);
   const inputs = findRecordings(given.input).map((file) => check(file, bundle.network.timestepCount));
   const refused = inputs.filter(({ error }) => error !== undefined);
   if (refused.length > 0 && !given.keepGoing) throw refused[0].error;

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { stopRules } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
 import {
   type ApplyMaskArguments, type ArrayArguments, applyMask, type CharacteriseArguments, characterise,
@@ -20,6 +21,7 @@ import type { ServiceChoice } from './service-choice.js';
 import { version } from '../version.js';
 import { simulate } from './sim.js';
 import { type BringUpArguments, bringUp } from './bring-up.js';
+import { type SweepArguments, sweep } from './sweep.js';
 import { type TrainArguments, train } from './train.js';
 import { type WearArguments, wear } from './wear.js';
 import { addTwin } from './twin.js';
@@ -42,13 +44,32 @@ function addInfer(program: Command, console: Console, done: Run): void {
     .requiredOption('--model <bundle>', 'folder of a bundle')
     .requiredOption('--input <path...>', 'recordings (.bin, .bs2) or folders of them')
     .option('--split <rule>', 'how events are shared out over timesteps: number or time (default: number)')
-    .option('--threshold <confidence>', 'stop above this confidence, between 0 and 1 (default: stored for chip and bundle, else the bundle\'s)')
+    .option('--audit <fraction>', 'run this part of the recordings on behind their stop, and tell what it costs and saves')
+    .option('--rule <name>', `what the early stop is decided by: ${stopRules.join(', ')} (default: the bundle's)`)
+    .option('--threshold <confidence>', 'stop above this confidence, or one a timestep with commas (default: stored for chip and bundle, else the bundle\'s)')
     .option('--no-early-stop', 'run all timesteps')
     .option('--execution <where>', 'who steps the neurons: auto, device or host (default: auto)')
     .option('--device <id>', 'device of the service, where it has several')
     .option('--keep-going', 'leave out inputs that are damaged', false)
     .option('--json', 'one JSON object a line', false)
     .action(async (given: InferArguments) => done(await infer(given, console)));
+}
+
+function addSweep(program: Command, console: Console, done: Run): void {
+  withService(program.command('sweep').description('accuracy, timesteps and energy of each stop rule at each threshold, on a device'))
+    .requiredOption('--model <bundle>', 'folder of a bundle')
+    .requiredOption('--input <source...>', 'labelled recordings: folders, archives, mnist:test?count=1000')
+    .option('--rule <name...>', `of ${stopRules.join(', ')} (default: all)`)
+    .option('--loss <fraction>', 'accuracy that a fitted threshold may cost', '0.001')
+    .option('--halves <count>', 'how often the recordings are divided, to fit on one half and try on the other', '20')
+    .option('--seed <number>', 'of the halves', '1')
+    .option('--split <rule>', 'how events are shared out over timesteps: number or time (default: number)')
+    .option('--execution <where>', 'who steps the neurons: auto, device or host (default: auto)')
+    .option('--device <id>', 'device of the service, where it has several')
+    .option('--csv <file>', 'write every point')
+    .option('--svg <file>', 'draw the frontier')
+    .option('--json', 'one JSON object a rule', false)
+    .action(async (given: SweepArguments) => done(await sweep(given, console)));
 }
 
 function addServe(program: Command, console: Console, done: Run): void {
@@ -249,6 +270,7 @@ function commandLine(console: Console, done: Run): Command {
     .enablePositionalOptions()
     .configureOutput({ writeOut: (text) => console.out(text), writeErr: () => undefined });
   addInfer(program, console, done);
+  addSweep(program, console, done);
   addServe(program, console, done);
   addLists(program, console, done);
   addArray(program, console, done);

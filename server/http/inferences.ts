@@ -40,13 +40,13 @@ async function receive(request: FastifyRequest, query: Query): Promise<SentRecor
 
 function submit(parts: ServiceParts, query: Query, bundle: Bundle, recordings: readonly SentRecording[]): Job {
   const { registry, scheduler, store, objects } = parts;
-  const { split, execution, threshold } = inferenceOptions(query);
+  const { split, execution, ...stop } = inferenceOptions(query, bundle.network);
   checkRecordings(recordings, bundle.network.timestepCount, split);
   const deviceId = registry.choose(query.device);
   const parameters: InferenceParameters = {
     model: bundle.digest,
     split,
-    ...(threshold !== undefined && { threshold }),
+    ...stop,
     execution,
     recordings: objects.put(packRecordings(recordings)),
     recordingCount: recordings.length,
@@ -69,8 +69,8 @@ export function inferenceRoutes(app: App, parts: ServiceParts): void {
   };
   app.post('/v1/inferences', { schema }, async (request, reply) => {
     const { query } = request;
-    inferenceOptions(query);
     const bundle = parts.models.read(query.model);
+    inferenceOptions(query, bundle.network);
     const recordings = await receive(request, query);
     const job = submit(parts, query, bundle, recordings);
     return answerJob<InferenceRow>(parts, job, query.wait ?? 0, reply);

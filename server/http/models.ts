@@ -19,7 +19,7 @@ function viewOf({ digest, network, layers, chip }: Bundle, files: string[], stal
     name: network.name,
     timestepCount: network.timestepCount,
     layers: layers.map(({ name, mask }) => ({ name, weights: mask.length, kept: mask.reduce((sum, kept) => sum + kept, 0) })),
-    earlyStopThreshold: network.earlyStop.threshold,
+    earlyStop: network.earlyStop,
     chipId: chip?.chipId ?? null,
     files,
     stale,

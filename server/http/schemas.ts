@@ -1,5 +1,6 @@
 import Type, { type TSchema } from 'typebox';
 import { splits } from '../dataset/frames.js';
+import { policySchema, ruleSchema } from '../early-stop/policy.js';
 import { executions } from '../inference/options.js';
 import { jobStates } from '../job/state.js';
 import { problemSchema } from './problem.js';
@@ -22,10 +23,13 @@ export const inferenceQuery = strict({
   model: Type.String({ minLength: 1, maxLength: 128, description: 'id of a model' }),
   device: Type.Optional(Type.String({ maxLength: 64, description: 'id of a device; may be left out where there is one' })),
   split: Type.Optional(oneOf(splits, 'how events are shared out over timesteps (default number)')),
-  threshold: Type.Optional(
-    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: "confidence to stop at (default: stored for chip and model, otherwise the model's)" }),
-  ),
+  rule: Type.Optional(ruleSchema),
+  threshold: Type.Optional(Type.String({
+    maxLength: 2048, description: "confidence to stop at, or one a timestep with commas (default: stored for chip and model, otherwise the model's)",
+  })),
   earlyStop: Type.Optional(Type.Boolean({ description: 'false: run all timesteps' })),
+  timesteps: Type.Optional(Type.Boolean({ description: 'true: each result tells the outputs of each timestep' })),
+  audit: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1, description: 'part of the recordings to run to the last timestep all the same' })),
   execution: Type.Optional(oneOf(executions, 'who steps the neurons (default auto)')),
   wait: Type.Optional(Type.Number({ minimum: 0, maximum: longestWaitSeconds, description: 'seconds to wait for the answer' })),
   input: Type.Optional(Type.String({ minLength: 1, maxLength: 512, description: 'name of the recording in the body' })),
@@ -48,6 +52,8 @@ export const rowSchema = strict({
   operationNanoseconds: Type.Number(),
   energyFemtojoules: Type.Number(),
   warnings: Type.Array(Type.String()),
+  timesteps: Type.Optional(Type.Array(strict({ membranes: Type.Array(Type.Integer()), conversions: Type.Integer() }))),
+  predictionAtEnd: Type.Optional(Type.Integer({ description: 'of a recording that was audited: the answer after its last timestep' })),
 });
 
 export const jobSchema = strict({
@@ -146,7 +152,7 @@ export const modelSchema = strict({
   name: Type.String(),
   timestepCount: Type.Integer(),
   layers: Type.Array(strict({ name: Type.String(), weights: Type.Integer(), kept: Type.Integer() })),
-  earlyStopThreshold: Type.Number(),
+  earlyStop: policySchema,
   chipId: nullable(Type.String({ description: 'chip that the bundle was made on' })),
   files: Type.Array(Type.String()),
   stale: nullable(stalenessSchema),

@@ -1,19 +1,25 @@
 import Type from 'typebox';
+import { maximumTimestepCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
+import { checkThreshold, ruleSchema } from '../early-stop/policy.js';
 import { textUpTo } from '../network/network.js';
 import { chipIdSchema } from '../snapshot/header.js';
 import type { App } from './fastify.js';
 import type { ServiceParts } from './parts.js';
 import { problems, strict } from './schemas.js';
 
-const threshold = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, description: 'confidence to stop at, above 0 and below 1' });
+const one = Type.Number({ exclusiveMinimum: 0 });
+const threshold = Type.Union([one, Type.Array(one, { minItems: 1, maxItems: maximumTimestepCount })], {
+  description: 'confidence to stop at, or one for each timestep; above 0 and below 1, of a margin below 255',
+});
 const bodySchema = strict({
   model: Type.String({ minLength: 1, maxLength: 128, description: 'id of the model whose mask it is for' }),
+  rule: Type.Optional(ruleSchema),
   threshold,
   source: Type.Optional(textUpTo(256)),
 });
 const thresholdSchema = strict({
-  chipId: Type.String(), model: Type.String(), arrayState: Type.String({ description: 'that it was stored for' }), threshold,
+  chipId: Type.String(), model: Type.String(), arrayState: Type.String({ description: 'that it was stored for' }), rule: ruleSchema, threshold,
   storedAt: Type.String(), source: Type.Union([Type.String(), Type.Null()]),
   isCurrent: Type.Boolean({ description: 'the array is still in that state: runs without a threshold of their own use it' }),
 });
@@ -28,14 +34,16 @@ export function thresholdRoutes(app: App, { chips, thresholds, models, registry 
     params, body: bodySchema, response: { 200: thresholdSchema, ...problems },
   };
   app.put('/v1/chips/:id/thresholds', { schema: put }, async ({ params: { id: chipId }, body }) => {
-    const { chip } = models.read(body.model);
+    const { chip, network } = models.read(body.model);
+    const { rule: stopRule = network.earlyStop.rule } = body;
+    checkThreshold(stopRule, body.threshold, network.timestepCount);
     if (chip !== undefined && chip.chipId !== chipId) {
       throw new MacroError('BUNDLE_CHIP_MISMATCH', `the bundle was made on ${chip.chipId}, the threshold is for ${chipId}`, { field: 'model' });
     }
     const arrayState = (await registry.statusOf(chipId))?.arrayState;
     if (arrayState === undefined) throw new MacroError('DEVICE_UNREACHABLE', `no device that holds chip ${chipId} answers`, { field: 'id' });
     chips.meet(chipId);
-    const stored = { chipId, model: body.model, arrayState, threshold: body.threshold, storedAt: new Date().toISOString(), source: body.source ?? null };
+    const stored = { chipId, model: body.model, arrayState, rule: stopRule, threshold: body.threshold, storedAt: new Date().toISOString(), source: body.source ?? null };
     thresholds.add(stored);
     return { ...stored, isCurrent: true };
   });

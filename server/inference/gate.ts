@@ -1,6 +1,6 @@
-import { ConfidenceGate, confidenceOne } from '../../firmware-protocol/numerics/index.js';
+import { confidenceOne, type EarlyStopRule, isConfident, StopGate } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
-import type { CompiledNetwork, EarlyStop } from '../network/compile.js';
+import { type CompiledNetwork, earlyStopAt } from '../network/compile.js';
 import { roundSixDecimals } from './result.js';
 
 /**
@@ -8,23 +8,25 @@ import { roundSixDecimals } from './result.js';
  * that disagrees does not follow NUMERICS.md, and its answer is refused.
  */
 export class HostGate {
-  readonly #gate: ConfidenceGate;
+  readonly #gate: StopGate;
   readonly #sums: Float64Array;
   readonly #timestepCount: number;
   readonly #unitsPerNetworkUnit: number;
-  readonly #thresholdQ24: number;
+  readonly #rule: EarlyStopRule;
+  readonly #stops: boolean;
   #timesteps = 0;
   #confidenceQ24 = 0;
 
   /** @param earlyStop as the device was told it; undefined to run all timesteps */
-  constructor(compiled: CompiledNetwork, earlyStop: EarlyStop | undefined) {
+  constructor(compiled: CompiledNetwork, earlyStop: EarlyStopRule | undefined) {
     const { timestepCount, layers } = compiled.program;
     const outputs = layers[layers.length - 1].outputChannels;
-    this.#gate = new ConfidenceGate(outputs, compiled.confidence);
+    this.#rule = earlyStop ?? earlyStopAt(compiled);
+    this.#stops = earlyStop !== undefined;
+    this.#gate = new StopGate(outputs, this.#rule.confidence, this.#rule.rule);
     this.#sums = new Float64Array(outputs);
     this.#timestepCount = timestepCount;
     this.#unitsPerNetworkUnit = compiled.membraneUnitsPerNetworkUnit;
-    this.#thresholdQ24 = earlyStop?.thresholdQ24 ?? Number.POSITIVE_INFINITY;
   }
 
   /** @param membranes of the output layer after the timestep, membrane units */
@@ -32,14 +34,15 @@ export class HostGate {
     if (timestep !== this.#timesteps || membranes.length !== this.#sums.length) {
       this.#refuse(`timestep ${timestep} with ${membranes.length} outputs came, ${this.#timesteps} with ${this.#sums.length} was due`);
     }
-    if (this.#isConfident) this.#refuse(`timestep ${timestep} came after the confidence had passed the threshold`);
+    if (this.isConfident) this.#refuse(`timestep ${timestep} came after the confidence had passed the threshold`);
     for (let output = 0; output < this.#sums.length; output += 1) this.#sums[output] += membranes[output];
     this.#confidenceQ24 = this.#gate.add(membranes);
     this.#timesteps += 1;
   }
 
-  get #isConfident(): boolean {
-    return this.#timesteps > 0 && this.#confidenceQ24 > this.#thresholdQ24;
+  /** Whether the rule has stopped it. */
+  get isConfident(): boolean {
+    return this.#stops && this.#timesteps > 0 && isConfident(this.#rule, this.#timesteps - 1, this.#confidenceQ24);
   }
 
   #refuse(problem: string): never {
@@ -64,9 +67,15 @@ export class HostGate {
   decide(device: { readonly timesteps: number; readonly prediction: number }) {
     const timesteps = this.#timesteps;
     if (device.timesteps !== timesteps) this.#refuse(`it states ${device.timesteps} timesteps and sent ${timesteps}`);
-    const isComplete = this.#isConfident || timesteps === this.#timestepCount;
+    const isComplete = this.isConfident || timesteps === this.#timestepCount;
     if (!isComplete) this.#refuse(`it stopped after ${timesteps} of ${this.#timestepCount} timesteps`);
     if (device.prediction !== this.prediction) this.#refuse(`it reads class ${device.prediction}, the host reads ${this.prediction}`);
+    return this.decision;
+  }
+
+  /** What the timesteps that were added come to. */
+  get decision() {
+    const timesteps = this.#timesteps;
     const units = this.#unitsPerNetworkUnit * timesteps;
     return {
       prediction: this.prediction,

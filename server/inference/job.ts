@@ -1,6 +1,7 @@
 import type { Device, HelloAck, RunResult } from '../../driver/index.js';
-import { packNibbles } from '../../firmware-protocol/numerics/index.js';
+import { type EarlyStopRule, packNibbles, philox, type StopRule } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
+import { stopRulesCapability } from '../../proto/method.js';
 import { binEvents, type Frames, type Split } from '../dataset/frames.js';
 import { parseRecording } from '../dataset/recording.js';
 import { type SentRecording, unpackRecordings } from '../dataset/recording-pack.js';
@@ -10,17 +11,21 @@ import type { WearMeter } from '../array/wear-meter.js';
 import { whenReady } from '../job/ready.js';
 import type { JobContext, JobKind } from '../job/scheduler.js';
 import type { Bundle } from '../network/bundle.js';
-import { type EarlyStop, earlyStopAt } from '../network/compile.js';
+import type { Threshold } from '../early-stop/policy.js';
+import { earlyStopAt } from '../network/compile.js';
 import { runHostStepped, type TimestepResult } from '../network/host-stepped.js';
 import type { StoredThreshold } from '../store/thresholds.js';
 import { type AppliedBundle, BundleApplier } from './apply.js';
 import { HostGate } from './gate.js';
 import type { Staleness } from '../store/stale-snapshots.js';
 import type { Execution } from './options.js';
-import { type InferenceRow, type LayerTally, type RunSummary, saturationWarnings, summarise } from './result.js';
+import { auditOfRows, type InferenceRow, type LayerTally, type RunSummary, saturationWarnings, summarise } from './result.js';
 import { chooseThreshold, type ThresholdChoice } from './threshold.js';
 
 export const inferenceKind = 'inference';
+
+const auditKey = 0xa0d17;
+const philoxRounds = 10;
 
 /** What a job of this kind is asked to do; kept with it, so that the run can be repeated to the bit. */
 export interface InferenceParameters {
@@ -28,7 +33,11 @@ export interface InferenceParameters {
   readonly model: string;
   readonly split: Split;
   /** null: no early stop; left out: as it was stored for chip and bundle, otherwise the bundle's. */
-  readonly threshold?: number | null;
+  readonly threshold?: Threshold | null;
+  /** Left out: the bundle's. */
+  readonly rule?: StopRule;
+  readonly timesteps?: boolean;
+  readonly audit?: number;
   readonly execution: Execution;
   /** SHA-256 of the object that holds the recordings. */
   readonly recordings: string;
@@ -64,11 +73,16 @@ interface Prepared {
   readonly uploaded: Promise<unknown>;
 }
 
-function chooseExecution(asked: Execution, { capabilities, chipId }: HelloAck): 'device' | 'host' {
-  const can = { device: capabilities.includes('RunNetwork'), host: capabilities.includes('Multiply') };
+/** Boards that know the published rule alone leave others to the host. */
+function chooseExecution(
+  asked: Execution, { capabilities, chipId }: HelloAck, { rule, threshold }: Pick<ThresholdChoice, 'rule' | 'threshold'>,
+): 'device' | 'host' {
+  const knowsRule = threshold === null || (rule === 'softmax' && typeof threshold === 'number') || capabilities.includes(stopRulesCapability);
+  const runs = capabilities.includes('RunNetwork');
+  const can = { device: runs && knowsRule, host: capabilities.includes('Multiply') };
   const chosen = asked === 'auto' ? (can.device ? 'device' : 'host') : asked;
   if (can[chosen]) return chosen;
-  const needed = chosen === 'device' ? 'RunNetwork' : 'Multiply';
+  const needed = chosen === 'host' ? 'Multiply' : runs ? `${stopRulesCapability} for the rule ${rule}` : 'RunNetwork';
   throw new MacroError('METHOD_UNSUPPORTED', `execution on the ${chosen} needs ${needed}, which ${chipId} does not declare`);
 }
 
@@ -98,7 +112,7 @@ function addCounts(tally: LayerTally[], result: TimestepResult): LayerTally[] {
 
 /** The recordings of one job on one device, one after the other. */
 class InferenceRun {
-  readonly #earlyStop: EarlyStop | undefined;
+  readonly #earlyStop: EarlyStopRule | undefined;
 
   constructor(
     private readonly context: JobContext,
@@ -106,9 +120,9 @@ class InferenceRun {
     private readonly parameters: InferenceParameters,
     private readonly applied: AppliedBundle,
     private readonly execution: 'device' | 'host',
-    threshold: number | null,
+    { rule, threshold }: ThresholdChoice,
   ) {
-    this.#earlyStop = threshold === null ? undefined : earlyStopAt(applied.compiled, threshold);
+    this.#earlyStop = threshold === null ? undefined : earlyStopAt(applied.compiled, threshold, rule);
   }
 
   /** Bins a recording and, for execution on the device, begins to send it while the one before still runs: the line is never idle. */
@@ -124,30 +138,48 @@ class InferenceRun {
 
   async run(index: number, { recording, frames, uploaded }: Prepared): Promise<InferenceRow> {
     const { compiled } = this.applied;
-    const gate = new HostGate(compiled, this.#earlyStop);
+    const isAudited = this.isAudited(index);
+    const gate = new HostGate(compiled, isAudited ? undefined : this.#earlyStop);
+    const early = isAudited ? new HostGate(compiled, this.#earlyStop) : gate;
+    const timesteps: { membranes: readonly number[]; conversions: number }[] = [];
     let layers: LayerTally[] = compiled.program.layers.map(({ name }) => ({ name, conversions: 0, saturations: 0, spikes: 0 }));
     await uploaded;
-    const result = await this.execute(frames, this.parameters.firstInferenceNumber + index, (step) => {
+    const result = await this.execute(frames, this.parameters.firstInferenceNumber + index, isAudited ? undefined : this.#earlyStop, (step) => {
       gate.add(step.timestep, step.membranes);
+      if (isAudited && !early.isConfident) early.add(step.timestep, step.membranes);
+      timesteps.push({ membranes: Array.from(step.membranes), conversions: step.layers.reduce((sum, { conversions }) => sum + conversions, 0) });
       layers = addCounts(layers, step);
       this.report(index, recording, step, gate);
     });
+    const decision = gate.decide(result);
     return {
       input: recording.input,
       label: recording.label,
-      ...gate.decide(result),
+      ...early.decision,
       clippedEvents: frames.clippedEvents,
       layers,
       operationNanoseconds: result.operationNanoseconds,
       energyFemtojoules: result.energyFemtojoules,
       warnings: saturationWarnings(layers),
+      ...(this.parameters.timesteps && { timesteps }),
+      ...(isAudited && { predictionAtEnd: decision.prediction }),
     };
   }
 
-  private execute(frames: Frames, inferenceNumber: number, onTimestep: (result: TimestepResult) => void): Promise<RunResult> {
+  /** Drawn by the number of the inference, so that a run that is repeated audits the same recordings. */
+  private isAudited(index: number): boolean {
+    const { audit = 0, firstInferenceNumber } = this.parameters;
+    if (this.#earlyStop === undefined || audit === 0) return false;
+    const block = Uint32Array.of(firstInferenceNumber + index, 0, 0, 0);
+    philox(block, auditKey, 0, philoxRounds);
+    return block[0] / 2 ** 32 < audit;
+  }
+
+  private execute(
+    frames: Frames, inferenceNumber: number, earlyStop: EarlyStopRule | undefined, onTimestep: (result: TimestepResult) => void,
+  ): Promise<RunResult> {
     const { compiled, programSha256 } = this.applied;
     const { signal } = this.context;
-    const earlyStop = this.#earlyStop;
     if (this.execution === 'host') {
       return runHostStepped(this.device, compiled, frames.codes, inferenceNumber, earlyStop, onTimestep, signal);
     }
@@ -171,11 +203,12 @@ class InferenceRun {
 
 /** Asked once the mask is applied, which is the state that thresholds are stored for. */
 async function thresholdOf(
-  { threshold, model }: InferenceParameters, device: Device, { chipId }: HelloAck, { network }: Bundle, { storedThresholds }: InferenceSources,
+  { threshold, rule, model }: InferenceParameters, device: Device, { chipId }: HelloAck, { network }: Bundle, { storedThresholds }: InferenceSources,
 ): Promise<ThresholdChoice> {
-  if (threshold !== undefined) return { threshold, warnings: [] };
+  const { earlyStop } = network;
+  if (threshold !== undefined) return { rule: rule ?? earlyStop.rule, threshold, warnings: [] };
   const arrayState = Buffer.from((await device.status()).arrayState).toString('hex');
-  return chooseThreshold(network.earlyStop.threshold, storedThresholds?.(chipId, model) ?? [], arrayState);
+  return chooseThreshold(earlyStop, storedThresholds?.(chipId, model) ?? [], arrayState);
 }
 
 /**
@@ -192,10 +225,12 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       const bundle = sources.model(parameters.model);
       const recordings = unpackRecordings(sources.object(parameters.recordings));
       const identity = await whenReady(device, sources.connectTimeoutMilliseconds, context.signal);
-      const execution = chooseExecution(parameters.execution, identity);
-      const applied = await applier.apply(device, identity, bundle, execution === 'device', { owner: ownerOf(context.job), signal: context.signal });
+      const asked = { rule: parameters.rule ?? bundle.network.earlyStop.rule, threshold: parameters.threshold ?? bundle.network.earlyStop.threshold };
+      const planned = chooseExecution(parameters.execution, identity, parameters.threshold === null ? { ...asked, threshold: null } : asked);
+      const applied = await applier.apply(device, identity, bundle, planned === 'device', { owner: ownerOf(context.job), signal: context.signal });
       const choice = await thresholdOf(parameters, device, identity, bundle, sources);
-      const run = new InferenceRun(context, device, parameters, applied, execution, choice.threshold);
+      const execution = chooseExecution(planned === 'host' ? 'host' : parameters.execution, identity, choice);
+      const run = new InferenceRun(context, device, parameters, applied, execution, choice);
       const rows = [...sources.rows(context.job.id)];
       context.progress(rows.length, recordings.length);
       let next = run.prepare(recordings[rows.length]);
@@ -212,7 +247,9 @@ export function inferenceJob(sources: InferenceSources): JobKind {
       }
       const { calibration, objects } = applied;
       const warnings = [...staleWarnings(bundle, sources), ...calibrationWarnings(applied), ...choice.warnings];
-      return { ...summarise(rows, applied.compiled.program.timestepCount), ...choice, warnings, calibration, objects };
+      const { program: { timestepCount }, membraneUnitsPerNetworkUnit } = applied.compiled;
+      const audit = auditOfRows(rows, timestepCount, parameters.audit ?? 0);
+      return { ...summarise(rows, timestepCount), ...choice, audit, membraneUnitsPerNetworkUnit, warnings, calibration, objects };
     },
   };
 }

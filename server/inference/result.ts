@@ -1,3 +1,6 @@
+import type { StopRule } from '../../firmware-protocol/numerics/index.js';
+import { type AuditReport, auditOf } from '../early-stop/audit.js';
+import type { Threshold } from '../early-stop/policy.js';
 import type { Recalibration } from '../array/recalibration.js';
 
 /** What the conversions of one layer did over one recording. */
@@ -29,6 +32,10 @@ export interface InferenceRow extends Decision {
   readonly operationNanoseconds: number;
   readonly energyFemtojoules: number;
   readonly warnings: readonly string[];
+  /** Where asked for: the output membranes of each timestep, membrane units, and the conversions that it took. */
+  readonly timesteps?: readonly { readonly membranes: readonly number[]; readonly conversions: number }[];
+  /** Of a recording that was drawn for an audit: the answer after its last timestep. Its time and energy are those of all timesteps. */
+  readonly predictionAtEnd?: number;
 }
 
 export interface Summary {
@@ -49,8 +56,13 @@ export interface Summary {
 
 /** The figures of a run, and under what it was run. */
 export interface RunSummary extends Summary {
-  /** Confidence that it stopped at; null: no early stop. */
-  readonly threshold: number | null;
+  readonly rule: StopRule;
+  /** Confidence that it stopped at, or one for each timestep; null: no early stop. */
+  readonly threshold: Threshold | null;
+  /** Of the output layer; what rows tell of timesteps is in these. */
+  readonly membraneUnitsPerNetworkUnit: number;
+  /** What the early stop cost and saved, where it was audited. */
+  readonly audit: AuditReport | null;
   /** What makes all of its decisions doubtful, for people. */
   readonly warnings: readonly string[];
   /** What became of the calibration of the chip, where its mask had to be applied. */
@@ -105,6 +117,13 @@ export function summarise(rows: readonly InferenceRow[], timestepCount: number, 
     executionSeconds: total(rows.map((row) => row.operationNanoseconds)) / 1e9,
     saturatedFractionByLayer: Object.fromEntries(layers.map((layer) => [layer.name, fractionOf(layer.saturations, layer.conversions)])),
   };
+}
+
+/** What an early stop cost and saved, by the rows of recordings that were run on behind it. */
+export function auditOfRows(rows: readonly InferenceRow[], timestepCount: number, fraction: number): AuditReport | null {
+  const runs = rows.flatMap(({ label, stoppedAtTimestep, prediction, predictionAtEnd }) =>
+    (predictionAtEnd === undefined ? [] : [{ label, stoppedAtTimestep, predictionAtStop: prediction, predictionAtEnd }]));
+  return auditOf(runs, timestepCount, fraction);
 }
 
 /** A decision alone, in the order in which it is printed. */

@@ -1,9 +1,10 @@
+import type { EarlyStopPolicy } from '../early-stop/policy.js';
 import type { StoredThreshold } from '../store/thresholds.js';
 
-/** The confidence that a run stops at, and what is to be said of it. */
-export interface ThresholdChoice {
+/** The rule and confidence that a run stops at, and what is to be said of it. */
+export interface ThresholdChoice extends Pick<EarlyStopPolicy, 'rule'> {
   /** null: no early stop. */
-  readonly threshold: number | null;
+  readonly threshold: EarlyStopPolicy['threshold'] | null;
   readonly warnings: readonly string[];
 }
 
@@ -13,11 +14,11 @@ export interface ThresholdChoice {
  * @param stored for the chip and bundle, the newest first
  * @param arrayState of the device, with the mask applied
  */
-export function chooseThreshold(ofBundle: number, stored: readonly StoredThreshold[], arrayState: string): ThresholdChoice {
+export function chooseThreshold({ rule, threshold }: EarlyStopPolicy, stored: readonly StoredThreshold[], arrayState: string): ThresholdChoice {
   const fitting = stored.find((candidate) => candidate.arrayState === arrayState);
-  if (fitting !== undefined) return { threshold: fitting.threshold, warnings: [] };
-  if (stored.length === 0) return { threshold: ofBundle, warnings: [] };
-  const [{ threshold, storedAt }] = stored;
-  const why = `threshold ${threshold} of ${storedAt} was stored for another array state`;
-  return { threshold: ofBundle, warnings: [`${why}; the bundle's ${ofBundle} is used`] };
+  if (fitting !== undefined) return { rule: fitting.rule, threshold: fitting.threshold, warnings: [] };
+  if (stored.length === 0) return { rule, threshold, warnings: [] };
+  const [{ threshold: late, storedAt }] = stored;
+  const why = `threshold ${late} of ${storedAt} was stored for another array state`;
+  return { rule, threshold, warnings: [`${why}; the bundle's ${threshold} is used`] };
 }

@@ -1,13 +1,14 @@
-import { confidenceScale, planesOf, type Scale, thresholdQ24 } from '../../firmware-protocol/numerics/index.js';
+import { type EarlyStopRule, planesOf, type Scale, type StopRule } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
 import {
-  type Converter, type EarlyStop, type Layer, layerKinds, type Neuron, neuronKinds, type Program, type Snapshot, type SnapshotTile,
+  type Converter, type Layer, layerKinds, type Neuron, neuronKinds, type Program, type Snapshot, type SnapshotTile,
 } from '../../proto/message.js';
+import { choosePolicy, type EarlyStopPolicy, ruleOf, type Threshold } from '../early-stop/policy.js';
 import type { Bundle } from './bundle.js';
 import { type LayerGeometry, layerGeometries, layerInputs, layerOutputs, type NetworkLayer } from './network.js';
 import { checkPlacements, type LayerPlacement, placeNetwork, type PlacementTarget, type TilePlacement } from './placement.js';
 
-export type { EarlyStop, Program, Snapshot };
+export type { Program, Snapshot };
 
 /** What the compiler must know of a device; HELLO_ACK says it. */
 export interface CompileTarget extends PlacementTarget {
@@ -23,8 +24,8 @@ export interface CompiledNetwork {
   readonly membraneUnitsPerNetworkUnit: number;
   /** The inverse: a membrane times this is in network units. */
   readonly outputScale: number;
-  /** What the early-stop gate makes of a difference of membranes. */
-  readonly confidence: Scale;
+  /** As the bundle has it. */
+  readonly earlyStop: EarlyStopPolicy;
   /** Bytes of one code in the answer to a raw multiply. */
   readonly codeBytes: 2 | 4;
 }
@@ -32,12 +33,13 @@ export interface CompiledNetwork {
 /**
  * The stop rule of a run, in the integers of the device.
  *
- * @param threshold softmax confidence above which the network stops, in (0, 1)
+ * @param threshold confidence above which the network stops, or one for each timestep; left out: the bundle's
+ * @param rule left out: the bundle's
  * @throws MacroError BAD_THRESHOLD
  */
-export function earlyStopAt(compiled: CompiledNetwork, threshold: number): EarlyStop {
-  if (!(threshold > 0 && threshold < 1)) throw new MacroError('BAD_THRESHOLD', `the threshold is ${threshold}`, { field: 'threshold' });
-  return { thresholdQ24: thresholdQ24(threshold), confidence: compiled.confidence };
+export function earlyStopAt({ earlyStop, program, membraneUnitsPerNetworkUnit }: CompiledNetwork, threshold?: Threshold, rule?: StopRule): EarlyStopRule {
+  const policy = choosePolicy(earlyStop, { ...(rule && { rule }), ...(threshold !== undefined && { threshold }) });
+  return ruleOf(policy, membraneUnitsPerNetworkUnit, program.timestepCount);
 }
 
 /** Four fractional bits below a nanosiemens: fewer than about four miss the golden vectors, eight overflow (NUMERICS.md). */
@@ -157,7 +159,7 @@ export function compile(bundle: Bundle, target: CompileTarget): CompiledNetwork 
     placements,
     membraneUnitsPerNetworkUnit,
     outputScale: 1 / membraneUnitsPerNetworkUnit,
-    confidence: confidenceScale(membraneUnitsPerNetworkUnit, network.earlyStop.temperature),
+    earlyStop: network.earlyStop,
     codeBytes: target.converter.bits > 16 ? 4 : 2,
   };
 }

@@ -1,8 +1,8 @@
 import { maximumPayloadBytes } from '../../firmware-protocol/limits.js';
-import { ConfidenceGate, countPool, scale, stepAccumulate, stepLif } from '../../firmware-protocol/numerics/index.js';
+import { countPool, type EarlyStopRule, isConfident, StopGate, scale, stepAccumulate, stepLif } from '../../firmware-protocol/numerics/index.js';
 import { MacroError } from '../../proto/error.js';
 import {
-  type Drive, type EarlyStop, type Layer, type LayerCounts, type MethodRequests, type MultiplyResult, neuronKinds, type RunResult,
+  type Drive, type Layer, type LayerCounts, type MethodRequests, type MultiplyResult, neuronKinds, type RunResult,
   type TimestepResult,
 } from '../../proto/message.js';
 import type { CompiledNetwork } from './compile.js';
@@ -184,7 +184,7 @@ export async function runHostStepped(
   compiled: CompiledNetwork,
   frames: Uint8Array,
   inferenceNumber: number,
-  earlyStop: EarlyStop | undefined,
+  earlyStop: EarlyStopRule | undefined,
   onTimestep: (result: TimestepResult) => void,
   signal?: AbortSignal,
 ): Promise<RunResult> {
@@ -193,7 +193,7 @@ export async function runHostStepped(
   const layers = program.layers.map((layer) => new HostLayer(layer, (firstTile += layer.tiles.length) - layer.tiles.length, codeBytes));
   const { membranes } = layers[layers.length - 1];
   const frameCodes = program.inputChannels * program.inputHeight * program.inputWidth;
-  const gate = earlyStop && new ConfidenceGate(membranes.length, earlyStop.confidence);
+  const gate = earlyStop && new StopGate(membranes.length, earlyStop.confidence, earlyStop.rule);
   const sums = new Float64Array(membranes.length);
   const bill: Bill = { operationNanoseconds: 0, energyFemtojoules: 0 };
   let timestep = 0;
@@ -206,7 +206,7 @@ export async function runHostStepped(
     }
     membranes.forEach((membrane, output) => { sums[output] += membrane; });
     const confidenceQ24 = gate?.add(membranes) ?? 0;
-    stoppedEarly = earlyStop !== undefined && confidenceQ24 > earlyStop.thresholdQ24 && timestep + 1 < program.timestepCount;
+    stoppedEarly = earlyStop !== undefined && isConfident(earlyStop, timestep, confidenceQ24) && timestep + 1 < program.timestepCount;
     onTimestep({ timestep, membranes: Array.from(membranes), layers: layers.map(({ counts }) => ({ ...counts })), confidenceQ24 });
   }
   return { timesteps: timestep, stoppedEarly, prediction: sums.indexOf(Math.max(...sums)), ...bill };

@@ -3,18 +3,10 @@ import { Value } from 'typebox/value';
 import { maximumDriveCode, maximumLayerCount, maximumTimestepCount } from '../../firmware-protocol/limits.js';
 import { MacroError } from '../../proto/error.js';
 import { fieldPixels } from '../dataset/recording.js';
+import { type EarlyStopPolicy, isStopRule, policySchema, policySchemas } from '../early-stop/policy.js';
+import { exactly, integerFrom, numberBetween, numberFrom, strict, textUpTo } from './fields.js';
 
-export const integerFrom = (minimum: number, maximum: number) =>
-  Type.Integer({ minimum, maximum, description: `an integer from ${minimum} to ${maximum}` });
-const numberFrom = (minimum: number, maximum: number) =>
-  Type.Number({ minimum, maximum, description: `a number from ${minimum} to ${maximum}` });
-const numberBetween = (exclusiveMinimum: number, exclusiveMaximum: number) =>
-  Type.Number({ exclusiveMinimum, exclusiveMaximum, description: `a number above ${exclusiveMinimum} and below ${exclusiveMaximum}` });
-const exactly = <Value extends string | number>(value: Value) => Type.Literal(value, { description: JSON.stringify(value) });
-export const strict = <Fields extends Record<string, TSchema>>(fields: Fields) =>
-  Type.Object(fields, { additionalProperties: false, description: `an object with the fields ${Object.keys(fields).join(', ')}` });
-export const textUpTo = (maxLength: number) =>
-  Type.String({ minLength: 1, maxLength, description: `a text of 1 to ${maxLength} characters` });
+export { integerFrom, strict, textUpTo } from './fields.js';
 
 /** Layer names become file names. */
 export const layerName = Type.String({
@@ -76,7 +68,7 @@ const header = strict({
     maxItems: maximumLayerCount,
     description: `a list of 1 to ${maximumLayerCount} layers`,
   }),
-  earlyStop: strict({ rule: exactly('softmax'), temperature: numberFrom(0.01, 100), threshold: numberBetween(0, 1) }),
+  earlyStop: Type.Unknown(),
 });
 
 /** JSON Schema of `network.json`. That layers fit one another, and that the last one is the output layer, is checked beyond it. */
@@ -84,7 +76,7 @@ export const networkSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   title: 'network.json of a bundle',
   ...header,
-  properties: { ...header.properties, layers: { ...header.properties.layers, items: { anyOf: [convolutionLayer, hiddenLinearLayer, outputLayer] } } },
+  properties: { ...header.properties, layers: { ...header.properties.layers, items: { anyOf: [convolutionLayer, hiddenLinearLayer, outputLayer] } }, earlyStop: policySchema },
 };
 
 export type ConvolutionLayer = Static<typeof convolutionLayer>;
@@ -98,7 +90,7 @@ export interface LinearLayer {
 export type NetworkLayer = ConvolutionLayer | LinearLayer;
 
 /** What `network.json` of a bundle says. `weightScale`: network units of weight per µS of differential conductance. */
-export type Network = Omit<Static<typeof header>, 'layers'> & { layers: NetworkLayer[] };
+export type Network = Omit<Static<typeof header>, 'layers' | 'earlyStop'> & { layers: NetworkLayer[]; earlyStop: EarlyStopPolicy };
 
 /** Cells of one line that an output needs: its inputs in the order channel, ky, kx. */
 export const layerInputs = (layer: NetworkLayer): number =>
@@ -172,6 +164,15 @@ function checkLayer(value: unknown, index: number, isLast: boolean): NetworkLaye
   return refuse(`${field}.type`, 'must be "convolution" or "linear"');
 }
 
+function checkPolicy(value: unknown, timestepCount: number): EarlyStopPolicy {
+  const rule = typeof value === 'object' && value !== null && 'rule' in value ? value.rule : undefined;
+  if (!isStopRule(rule)) return refuse('earlyStop.rule', `must be one of ${Object.keys(policySchemas).join(', ')}`);
+  const policy = checkShape(policySchemas[rule], value, networkFile, 'earlyStop') as EarlyStopPolicy;
+  const { threshold } = policy;
+  if (typeof threshold !== 'number' && threshold.length !== timestepCount) refuse('earlyStop.threshold', `must be a number or a list of ${timestepCount}`);
+  return policy;
+}
+
 function convolutionGeometry(layer: ConvolutionLayer, before: Omit<LayerGeometry, 'outputChannels'>, field: string): LayerGeometry {
   const given = before.inputChannels;
   if (layer.inputChannels !== given) refuse(`${field}.inputChannels`, `must be ${given}, what the layer before gives`);
@@ -228,9 +229,13 @@ export function parseNetwork(text: string): Network {
   } catch (error) {
     throw new MacroError('BAD_BUNDLE', `${networkFile} is not JSON: ${(error as Error).message}`, { field: networkFile, cause: error });
   }
-  const { layers, ...rest } = checkShape(header, value, networkFile);
+  const { layers, earlyStop, ...rest } = checkShape(header, value, networkFile);
   // The fields keep their order, so that a bundle that is read and written again keeps its digest.
-  const network: Network = { ...(value as typeof rest), layers: layers.map((layer, index) => checkLayer(layer, index, index === layers.length - 1)) };
+  const network: Network = {
+    ...(value as typeof rest & { earlyStop: EarlyStopPolicy }),
+    layers: layers.map((layer, index) => checkLayer(layer, index, index === layers.length - 1)),
+  };
+  checkPolicy(earlyStop, network.timestepCount);
   const names = network.layers.map(({ name }) => name);
   const twice = names.findIndex((name, index) => names.indexOf(name) < index);
   if (twice >= 0) refuse(`layers[${twice}].name`, `"${names[twice]}" is taken by another layer`);

@@ -1,10 +1,10 @@
-import { ConfidenceGate, convert, gainOf } from '../../firmware-protocol/numerics/index.js';
+import { convert, type EarlyStopRule, gainOf, isConfident, StopGate } from '../../firmware-protocol/numerics/index.js';
 import type { MultiplyResult } from '../../proto/message.js';
 import { binEvents, type Split } from '../dataset/frames.js';
 import { parseRecording } from '../dataset/recording.js';
 import type { SentRecording } from '../dataset/recording-pack.js';
 import type { Bundle } from './bundle.js';
-import { type CompiledNetwork, type CompileTarget, compile, type EarlyStop, earlyStopAt } from './compile.js';
+import { type CompiledNetwork, type CompileTarget, compile, earlyStopAt } from './compile.js';
 import { type MultiplyDevice, type MultiplyRequest, runHostStepped } from './host-stepped.js';
 
 /** What a chip is, as far as a prediction goes: a map of its codes, and what HELLO_ACK says of its converters. */
@@ -69,13 +69,13 @@ class MapMultiplier implements MultiplyDevice {
 const argmax = (sums: Float64Array) => sums.indexOf(Math.max(...sums));
 
 /** Decisions of one recording: where the early stop would have been, and after all timesteps. */
-async function decide(device: MultiplyDevice, compiled: CompiledNetwork, frames: Uint8Array, { thresholdQ24 }: EarlyStop, signal: AbortSignal | undefined) {
+async function decide(device: MultiplyDevice, compiled: CompiledNetwork, frames: Uint8Array, rule: EarlyStopRule, signal?: AbortSignal) {
   const sums = new Float64Array(compiled.program.layers.at(-1)?.outputChannels ?? 0);
-  const gate = new ConfidenceGate(sums.length, compiled.confidence);
+  const gate = new StopGate(sums.length, rule.confidence, rule.rule);
   let stop: { prediction: number; timesteps: number } | undefined;
   const { prediction, timesteps } = await runHostStepped(device, compiled, frames, 0, undefined, ({ timestep, membranes }) => {
     membranes.forEach((membrane, output) => { sums[output] += membrane; });
-    if (gate.add(membranes) > thresholdQ24) stop ??= { prediction: argmax(sums), timesteps: timestep + 1 };
+    if (isConfident(rule, timestep, gate.add(membranes))) stop ??= { prediction: argmax(sums), timesteps: timestep + 1 };
   }, signal);
   return { last: prediction, stop: stop ?? { prediction, timesteps } };
 }
@@ -93,8 +93,8 @@ export async function predictAccuracy(
   chip: PredictedChip, bundle: Bundle, codes: Uint16Array, recordings: readonly SentRecording[], split: Split, signal?: AbortSignal,
 ): Promise<PredictedAccuracy | null> {
   const compiled = compile(bundle, chip);
-  const { timestepCount, earlyStop: { threshold } } = bundle.network;
-  const earlyStop = earlyStopAt(compiled, threshold);
+  const { timestepCount } = bundle.network;
+  const earlyStop = earlyStopAt(compiled);
   const device = new MapMultiplier(codes, chip, compiled);
   const labelled = recordings.filter(({ label }) => label !== null);
   let [right, rightAtEnd, timesteps] = [0, 0, 0];

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { layerInputs, type Network } from '../network/network.js';
-import type { Course } from './early-stop.js';
+import { type Course, softwareCourse } from '../early-stop/course.js';
 import type { GradientPool } from './gradient-pool.js';
 import { shuffled } from './shuffle.js';
 import { TopologyLayer, type TopologyState } from './topology.js';
@@ -104,7 +104,7 @@ export class TopologySearch {
   async courses(recordings: Uint32Array, pool = this.pool): Promise<Course[]> {
     this.place(pool);
     const { labels } = pool.set;
-    return (await pool.watch(recordings)).map((means, index) => ({ label: labels[recordings[index]], means }));
+    return (await pool.watch(recordings)).map((means, index) => softwareCourse(labels[recordings[index]], means));
   }
 
   /** SHA-256 over masks and scores: equal digests are equal searches. */

@@ -16,7 +16,9 @@ import { fingerprintOf, snapshotDigest } from '../network/snapshot.js';
 import type { Snapshot } from '../snapshot/snapshot.js';
 import { checkpointOf, type EpochRow, type EpochTally, maskOf, masksOf, restoreSearch, type SearchCheckpoint } from './checkpoint.js';
 import { type ChipDevices, chipDevices } from './chip-devices.js';
-import { fitThreshold } from './early-stop.js';
+import { type Course, frontierAt, judge } from '../early-stop/course.js';
+import { fitThreshold } from '../early-stop/fit.js';
+import { type EarlyStopPolicy, type Threshold, temperatureOf } from '../early-stop/policy.js';
 import { formingFigures } from './forming-advice.js';
 import { GradientPool } from './gradient-pool.js';
 import { type TrainParameters, trainParameters, trainSchema } from './parameters.js';
@@ -40,6 +42,8 @@ export interface TrainingSources {
 }
 
 const checkpointName = 'search';
+/** What the threshold of a bundle may cost: two recordings in a thousand. */
+const accuracyLossOfStop = 0.002;
 /** Steps between two checkpoints, beside those at the end of each epoch. */
 const checkpointSteps = 100;
 /** The order of the recordings that validation takes its own from; epochs count from 0. */
@@ -99,13 +103,8 @@ export function divided(count: number, { seed, validationFraction }: Pick<TrainP
   return { learn: order.subarray(validated).sort(), validate: order.subarray(0, validated).sort() };
 }
 
-const accuracyOf = (courses: Awaited<ReturnType<TopologySearch['courses']>>) => {
-  const right = courses.filter(({ label, means }) => {
-    const last = means[means.length - 1];
-    return last.indexOf(Math.max(...last)) === label;
-  });
-  return courses.length === 0 ? null : right.length / courses.length;
-};
+/** After all timesteps; null where there are no recordings. */
+const accuracyOf = (courses: readonly Course[]) => (courses.length === 0 ? null : frontierAt(judge(courses, 'relative-margin'), undefined).accuracy);
 
 /** Of what was found, on recordings that nothing was chosen on; null where none are named. In software, on the map of the chip. */
 async function accuracyOfTest(search: TopologySearch, network: Network, { test, split, seed }: TrainParameters, sources: TrainingSources) {
@@ -175,14 +174,14 @@ class TrainingRun {
 }
 
 /** What was found, as a bundle. The threshold of its early stop is fitted on what was kept for validation, or else on what was learned from. */
-function bundleOf({ identity }: MeteredArray, search: TopologySearch, chip: ChipDevices, map: ChipMap, network: Network, threshold: number) {
+function bundleOf({ identity }: MeteredArray, search: TopologySearch, chip: ChipDevices, map: ChipMap, network: Network, threshold: Threshold) {
   const { chipId, geometry } = identity;
   const record = {
     format: 'prime-chip/1' as const, chipId, fingerprint: fingerprintOf(chip.codes, geometry), snapshotDigest: map.digest, weightScale: chip.weightScale,
     placements: [...chip.placements],
   };
   const layers = network.layers.map(({ name }, index) => ({ name, mask: search.layers[index].mask, scores: search.layers[index].scores }));
-  const found = { ...network, weightScale: chip.weightScale, earlyStop: { ...network.earlyStop, threshold } };
+  const found = { ...network, weightScale: chip.weightScale, earlyStop: { ...network.earlyStop, threshold } as EarlyStopPolicy };
   return filesOfBundle({ network: found, layers, chip: record });
 }
 
@@ -229,7 +228,8 @@ export function trainOperation(sources: TrainingSources): Operation<TrainParamet
         const search = new TopologySearch(network, chip.layers, parameters, pool, learn);
         const history = await new TrainingRun(search, map, validate, job, isSame ? earlier : undefined).run(array);
         const courses = await search.courses(validate.length > 0 ? validate : learn);
-        const threshold = fitThreshold(courses, network.earlyStop.temperature);
+        const { rule } = network.earlyStop;
+        const threshold = fitThreshold(judge(courses, rule, { temperature: temperatureOf(network.earlyStop) }), rule, accuracyLossOfStop);
         const testAccuracy = await accuracyOfTest(search, network, parameters, sources);
         const bundle = sources.keepModel(bundleOf(array, search, chip, map, parameters.network, threshold));
         const { epoch: epochs, ...last } = history[history.length - 1];

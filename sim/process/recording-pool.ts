@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { Chip } from '../chip.js';
-import type { RunEarlyStop, RunProgram, TimestepOutcome } from '../network-run.js';
+import type { EarlyStopRule } from '../../firmware-protocol/numerics/index.js';
+import type { RunProgram, TimestepOutcome } from '../network-run.js';
 import type { Profile } from '../profile.js';
 
 /** What every worker has of its own: the same chip with the same seed, so that it does not matter which worker runs a recording. */
@@ -9,7 +10,7 @@ export interface WorkerBench {
   readonly chipBytes: Uint8Array;
   readonly profile: Profile;
   readonly program: RunProgram;
-  readonly earlyStop: RunEarlyStop | undefined;
+  readonly earlyStop: EarlyStopRule | undefined;
 }
 
 /** Recordings in memory that the workers share, each of `frameBytes`; `next` is the index of the first that nobody has taken. */
@@ -48,7 +49,7 @@ export interface RecordingResult {
 export class RecordingPool {
   private readonly workers: readonly Worker[];
 
-  constructor(private readonly chip: Chip, program: RunProgram, workerCount: number, earlyStop?: RunEarlyStop) {
+  constructor(private readonly chip: Chip, program: RunProgram, workerCount: number, earlyStop?: EarlyStopRule) {
     const chipBytes = new Uint8Array(new SharedArrayBuffer(chip.serialise().length));
     chipBytes.set(chip.serialise());
     const workerData: WorkerBench = { chipBytes, profile: chip.profile, program, earlyStop };

@@ -1,6 +1,7 @@
-import { packNibbles } from '../../../firmware-protocol/numerics/index.js';
+import { packNibbles, StopGate, stopRules } from '../../../firmware-protocol/numerics/index.js';
 import { programCodec, snapshotCodec } from '../../../proto/codec.js';
-import { type Layer, layerKinds, neuronKinds, type Program, type TimestepResult } from '../../../proto/message.js';
+import { type EarlyStop, type Layer, layerKinds, neuronKinds, type Program, type TimestepResult } from '../../../proto/message.js';
+import { stopRulesCapability } from '../../../proto/method.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, expectResult } from '../conversation.js';
 import { expect, expectEqual, NotRun } from '../deviation.js';
@@ -51,9 +52,10 @@ interface Run {
 
 async function runOnBoard(
   conversation: Conversation, programSha256: Uint8Array, frames: Uint8Array, inferenceNumber: number, thresholdQ24: number,
+  { rule = 0, thresholdsQ24 = [] }: Partial<EarlyStop> = {},
 ): Promise<Run> {
   const framesSha256 = await conversation.upload(packNibbles(frames));
-  const id = await conversation.begin('runNetwork', { programSha256, framesSha256, inferenceNumber, earlyStop: { thresholdQ24, confidence } });
+  const id = await conversation.begin('runNetwork', { programSha256, framesSha256, inferenceNumber, earlyStop: { thresholdQ24, confidence, rule, thresholdsQ24 } });
   const final = await conversation.answer(id, 0, 'RunNetwork', 60_000);
   const result = expectResult(final, 'runNetwork');
   return { steps: conversation.progressOf(id).flatMap(({ timestep }) => timestep ?? []), result };
@@ -99,6 +101,27 @@ async function agrees(bench: Bench): Promise<void> {
   expectSteps(early.steps, wanted.slice(0, stop + 1));
   expectEqual('timesteps of a run that stops early:', early.result.timesteps, stop + 1);
   expectEqual('prediction of a run that stops early:', early.result.prediction, wanted[stop].prediction);
+}
+
+/** Every rule stops a run, and so do thresholds of single timesteps. */
+async function stops(bench: Bench): Promise<void> {
+  const { prng } = bench.options;
+  const conversation = await bench.open();
+  const frames = Uint8Array.from({ length: timestepCount * 2 * 36 }, () => (prng.nextUint32() % 3 === 0 ? prng.nextUint32() & 15 : 0));
+  const inferenceNumber = prng.nextUint32() & 0xffff;
+  const programSha256 = await conversation.upload(programCodec.encode(network));
+  expectResult(await conversation.request('loadProgram', { sha256: programSha256 }), 'loadProgram');
+  const { steps } = await runOnBoard(conversation, programSha256, frames, inferenceNumber, never);
+  for (const [rule, name] of stopRules.entries()) {
+    const gate = new StopGate(steps[0].membranes.length, confidence, name);
+    const confidences = steps.map(({ membranes }) => gate.add(membranes));
+    // No other timestep can stop it but the second, and that only where its confidence is above 0.
+    const thresholdsQ24 = confidences.map((confidenceQ24, timestep) => (timestep === 1 ? Math.max(0, confidenceQ24 - 1) : 2 ** 32 - 1));
+    const early = await runOnBoard(conversation, programSha256, frames, inferenceNumber, 0, { rule, thresholdsQ24 });
+    const wanted = confidences[1] > 0 ? 2 : timestepCount;
+    expectEqual(`timesteps of a run that ${name} stops:`, early.result.timesteps, wanted);
+    expectEqual(`confidences by ${name}:`, early.steps.map(({ confidenceQ24 }) => confidenceQ24), confidences.slice(0, wanted));
+  }
 }
 
 /** Where codes are sums, a multiply says what the cells hold. */
@@ -153,6 +176,10 @@ export const networkItems: readonly Item[] = [
   {
     name: 'numerics-network', section: 'NUMERICS.md §Membranes', title: 'a network on the board and on the host agree bit for bit',
     capabilities: ['LoadProgram', 'RunNetwork', 'Multiply', 'LoadSnapshot'], run: agrees,
+  },
+  {
+    name: 'numerics-stop', section: 'NUMERICS.md §Confidence', title: 'every rule stops a run, by thresholds of single timesteps too',
+    protocol: 2, capabilities: ['LoadProgram', 'RunNetwork', 'LoadSnapshot', stopRulesCapability], run: stops,
   },
   {
     name: 'numerics-snapshot', section: 'NUMERICS.md §Recombination', title: 'pairs that are loaded are what is multiplied',

@@ -1,4 +1,5 @@
-import { ConfidenceGate, type LifParameters, stepAccumulate, stepLif } from '../../../firmware-protocol/numerics/index.js';
+import { stopRulesCapability } from '../../../proto/method.js';
+import { type LifParameters, StopGate, stepAccumulate, stepLif, stopRules } from '../../../firmware-protocol/numerics/index.js';
 import { type Arithmetic, type ArithmeticResult, neuronKinds } from '../../../proto/message.js';
 import type { Bench } from '../bench.js';
 import { type Conversation, expectResult } from '../conversation.js';
@@ -120,12 +121,12 @@ async function confidence(bench: Bench): Promise<void> {
   const { prng, vectors } = bench.options;
   const conversation = await bench.open();
   const check = async (scale: { multiplier: number; shift: number }, steps: readonly (readonly number[])[], wanted: readonly number[], best: number) => {
-    const answer = await calculate(conversation, { gate: { confidence: scale, outputs: steps[0].length, membranes: steps.flat() } });
+    const answer = await calculate(conversation, { gate: { confidence: scale, outputs: steps[0].length, membranes: steps.flat(), rule: 0 } });
     expectNumbers(answer.confidenceQ24, wanted, (index) => `confidence after timestep ${index}`);
     expectEqual('prediction:', answer.prediction ?? 0, best);
   };
   const run = (scale: { multiplier: number; shift: number }, steps: readonly (readonly number[])[]) => {
-    const gate = new ConfidenceGate(steps[0].length, scale);
+    const gate = new StopGate(steps[0].length, scale);
     return check(scale, steps, steps.map((step) => gate.add(step)), gate.prediction);
   };
   const { multiplier, shift, membranes, confidenceQ24 } = vectors.numerics.confidence;
@@ -142,6 +143,25 @@ const two = { protocol: 2, capabilities: ['Arithmetic'] } as const;
 const ofScales = 'NUMERICS.md §Rounding and scales';
 const ofMembranes = 'NUMERICS.md §Membranes';
 
+/** Each rule of an early stop, against the integers of the host. */
+async function rules(bench: Bench): Promise<void> {
+  const { prng, vectors } = bench.options;
+  const conversation = await bench.open();
+  const { multiplier, shift, membranes, entropyQ24, marginQ24, relativeMarginQ24 } = vectors.numerics.confidence;
+  const check = async (rule: number, steps: readonly (readonly number[])[], wanted: readonly number[]) => {
+    const answer = await calculate(conversation, { gate: { confidence: { multiplier, shift }, outputs: steps[0].length, membranes: steps.flat(), rule } });
+    expectNumbers(answer.confidenceQ24, wanted, (index) => `${stopRules[rule]} after timestep ${index}`);
+  };
+  for (const [index, wanted] of [entropyQ24, marginQ24, relativeMarginQ24].entries()) await check(index + 1, membranes, wanted);
+  for (let round = 0; round < rounds; round += 1) {
+    const steps = Array.from({ length: 6 }, () => Array.from({ length: 10 }, () => (prng.nextUint32() | 0) >> (4 + 2 * round)));
+    for (const [number, rule] of stopRules.entries()) {
+      const gate = new StopGate(10, { multiplier, shift }, rule);
+      await check(number, steps, steps.map((step) => gate.add(step)));
+    }
+  }
+}
+
 export const numericsItems: readonly Item[] = [
   { name: 'numerics-rounding', section: ofScales, title: 'the vectors of rounding and scales hold', ...two, run: rounding },
   { name: 'numerics-halves', section: ofScales, title: 'halves are rounded away from zero, both signs', ...two, run: halves },
@@ -149,4 +169,8 @@ export const numericsItems: readonly Item[] = [
   { name: 'numerics-membrane', section: ofMembranes, title: 'the vector of one neuron holds', ...two, run: membrane },
   { name: 'numerics-population', section: ofMembranes, title: 'membranes leak, saturate and fire as stated', ...two, run: population },
   { name: 'numerics-confidence', section: 'NUMERICS.md §Confidence', title: 'confidence is exact to the last bit', ...two, run: confidence },
+  {
+    name: 'numerics-stop-rules', section: 'NUMERICS.md §Confidence', title: 'every rule of an early stop decides as stated', protocol: 2,
+    capabilities: ['Arithmetic', stopRulesCapability], run: rules,
+  },
 ];

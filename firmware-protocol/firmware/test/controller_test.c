@@ -212,7 +212,7 @@ static void versions_are_agreed(void) {
   CHECK(has_identity && identity.protocol == 2 && identity.dead_man_milliseconds == 100);
   hello(4, 3, 4, 0, 0);
   CHECK(!has_identity && strcmp(reset_text, "PROTOCOL_UNSUPPORTED the board speaks protocol 1 to 2, the host 3 to 4") == 0);
-  CHECK(identity.capabilities_count == 15 && identity.has_geometry && identity.geometry.bit_lines == 512);
+  CHECK(identity.capabilities_count == 16 && identity.has_geometry && identity.geometry.bit_lines == 512);
 }
 
 static void an_unknown_session_is_reset(void) {

@@ -96,13 +96,16 @@ static void confidence(void) {
   gate_begin(&gate, confidence_parameters.outputs);
   for (size_t step = 0; step < COUNT(confidence_results); step += 1) {
     gate_add(&gate, confidence_membranes + step * confidence_parameters.outputs);
-    CHECK(gate_confidence(&gate, by) == confidence_results[step]);
+    CHECK(gate_confidence(&gate, STOP_SOFTMAX, by) == confidence_results[step]);
+    CHECK(gate_confidence(&gate, STOP_ENTROPY, by) == entropy_results[step]);
+    CHECK(gate_confidence(&gate, STOP_MARGIN, by) == margin_results[step]);
+    CHECK(gate_confidence(&gate, STOP_RELATIVE_MARGIN, by) == relative_margin_results[step]);
   }
   /* The quotient is exact where a double is not: (2^31 - 1 + 2^31) * (2^18 - 1) leaves 53 bits after some timesteps. */
   gate_begin(&gate, 2);
   for (unsigned step = 0; step < 64; step += 1) gate_add(&gate, (const int32_t[]){INT32_MAX, INT32_MIN});
   const uint64_t one = CONFIDENCE_ONE;
-  CHECK(gate_confidence(&gate, (struct scale){(1u << 18) - 1, 31}) == one * one / (one + negative_power(524285)));
+  CHECK(gate_confidence(&gate, STOP_SOFTMAX, (struct scale){(1u << 18) - 1, 31}) == one * one / (one + negative_power(524285)));
   CHECK(negative_power(0) == CONFIDENCE_ONE && negative_power(1u << 16) == CONFIDENCE_ONE / 2 && negative_power(25u << 16) == 0);
 }
 

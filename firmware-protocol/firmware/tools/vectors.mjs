@@ -39,3 +39,6 @@ console.log(`static const struct { uint32_t multiplier, shift, outputs; } confid
   `${confidence.membranes[0].length}};`);
 numbers('int32_t', 'confidence_membranes', confidence.membranes.flat(), narrow);
 numbers('uint32_t', 'confidence_results', confidence.confidenceQ24);
+numbers('uint32_t', 'entropy_results', confidence.entropyQ24);
+numbers('uint32_t', 'margin_results', confidence.marginQ24);
+numbers('uint32_t', 'relative_margin_results', confidence.relativeMarginQ24);
