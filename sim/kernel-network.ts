@@ -1,3 +1,4 @@
+import type { Scale } from '../firmware-protocol/numerics/index.js';
 import { layerKinds, neuronKinds } from '../proto/message.js';
 import { type KernelSettings, KernelSpace, structure } from './kernel.js';
 import { batchDrives, driveStructure, placeTile, rowBytes, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
@@ -11,10 +12,10 @@ const layerStructure = structure(
     'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
     'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences', 'differenceBytes',
     'rowPairs', 'rowPairsBytes', 'pairsBefore', 'pairs', 'pairEnds', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
-    'tileSumsBytes', 'windowRows', 'addends', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'poolSize',
-    'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
+    'tileSumsBytes', 'windowRows', 'addends', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'leak', 'leakLow',
+    'leakHigh', 'slope', 'slopeLow', 'slopeHigh', 'currentMultiplier', 'poolSize', 'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
-  ['currentFactor', 'leakFactor', 'slopeFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
+  ['currentFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
 );
 
 const codeSumsStructure = structure(['column', 'sums', 'sumsBytes'], []);
@@ -56,7 +57,16 @@ function summedOutputs(outputs: number): number {
 /** A pixel is written with as many channels as were summed. */
 const pixelSlackBytes = 16 * bytesPerCode;
 const evenOf = (count: number) => (count + 1) & ~1;
-const factorOf = ({ multiplier, shift }: { multiplier: number; shift: number }) => multiplier * 2 ** -shift;
+const factorOf = ({ multiplier, shift }: Scale) => multiplier * 2 ** -shift;
+/** A fraction with 20 fractional bits, as an integer. */
+const twentyBitsOf = (fraction: Scale) => factorOf(fraction) * 2 ** 20;
+
+const fractionFields = (name: 'leak' | 'slope', multiplier: number) =>
+  ({ [name]: multiplier, [`${name}Low`]: multiplier % 2 ** 10, [`${name}High`]: 2 * Math.floor(multiplier / 2 ** 10) });
+
+/** Whole factors multiply integers, where nothing is rounded. */
+const currentFields = (factor: number) =>
+  (Number.isInteger(factor) ? { currentMultiplier: factor, currentFactor: 1 } : { currentMultiplier: 1, currentFactor: factor });
 
 const pooledShape = ({ outputChannels, outputHeight, outputWidth, poolSize }: ProgramLayer): Shape =>
   ({ channels: outputChannels, height: Math.floor(outputHeight / poolSize), width: Math.floor(outputWidth / poolSize) });
@@ -70,7 +80,7 @@ function isHeld(layer: ProgramLayer, fed: Shape): boolean {
     : layer.inputChannels === fed.channels && layer.inputHeight === fed.height && layer.inputWidth === fed.width;
   const fractions = neuron.kind === neuronKinds.lif ? [neuron.leak, neuron.negativeSlope] : [neuron.negativeSlope];
   return fits && driveBits <= planeLimit && factorOf(current) < 2 ** 20 && neuron.threshold >= 0 && neuron.threshold <= maximumInt32
-    && fractions.every((fraction) => fraction.multiplier <= 2 ** 20 && factorOf(fraction) <= 1);
+    && fractions.every((fraction) => Number.isInteger(twentyBitsOf(fraction)) && twentyBitsOf(fraction) <= 2 ** 20);
 }
 
 export function kernelHolds(program: RunProgram): boolean {
@@ -164,9 +174,9 @@ class KernelLayer {
       neuronStride, sumsOfOutputs: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
       threshold: isFiring ? neuron.threshold : maximumInt32,
       poolSize,
-      currentFactor: factorOf(current),
-      leakFactor: isFiring ? factorOf(neuron.leak) : 1,
-      slopeFactor: factorOf(neuron.negativeSlope),
+      ...currentFields(factorOf(current)),
+      ...fractionFields('leak', isFiring ? twentyBitsOf(neuron.leak) : 2 ** 20),
+      ...fractionFields('slope', twentyBitsOf(neuron.negativeSlope)),
       ...settingsOfDrives,
     });
     if (!this.placeDifferences(cells)) this.placeTiles(cells, firstTile);

@@ -94,6 +94,15 @@
   /** int16, −1 where a neuron fires. */
   spikes: usize;
   threshold: i32;
+  /** As Fraction. */
+  leak: i32;
+  leakLow: i32;
+  leakHigh: i32;
+  slope: i32;
+  slopeLow: i32;
+  slopeHigh: i32;
+  /** The layer's scale: of two factors one is 1. */
+  currentMultiplier: i32;
   poolSize: i32;
   /** The first code of the layer above, 0 in the last layer. */
   output: usize;
@@ -103,8 +112,6 @@
   saturations: i32;
   spikeCount: i32;
   currentFactor: f64;
-  leakFactor: f64;
-  slopeFactor: f64;
   /** Of one drive: charge of its conversions, and of its cells a unit of the summed codes. */
   driveFemtojoules: f64;
   unitFemtojoules: f64;
@@ -120,7 +127,7 @@ const quantileTable = memory.data(31 * 32 * 4, 16);
 /** The two keys of each round, splat. */
 const roundKeys = memory.data(7 * 32, 16);
 /** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
-const constants = memory.data(11 * 16, 16);
+const constants = memory.data(14 * 16, 16);
 /** Of each row of a tile whether a drive has it, a byte each. */
 const drivenFlags = memory.data(512, 16);
 /** Drives that are added up at once, and rows of a chunk: what one chunk of them needs has to fit the nearest cache. */
@@ -151,6 +158,9 @@ const multiplier1: u32 = 0xcd9e8d57;
 @inline const fractionPlace: usize = 128;
 @inline const stepPlace: usize = 144;
 @inline const onePlace: usize = 160;
+@inline const leastPlace: usize = 176;
+@inline const halfUnitPlace: usize = 192;
+@inline const lessThanHalfPlace: usize = 208;
 
 let isNoisy: bool = false;
 let seed: u32 = 0;
@@ -176,6 +186,9 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f32, minimum:
   v128.store(constants, i32x4.splat(4095), fractionPlace);
   v128.store(constants, i32x4.splat(1023), stepPlace);
   v128.store(constants, i32x4.splat(1), onePlace);
+  v128.store(constants, i32x4.splat(i32.MIN_VALUE), leastPlace);
+  v128.store(constants, i32x4.splat(1 << 19), halfUnitPlace);
+  v128.store(constants, i32x4.splat((1 << 19) - 1), lessThanHalfPlace);
   for (let round: u32 = 0; round < 7; round++) {
     v128.store(roundKeys + (round << 5), i32x4.splat(chipSeed + round * 0x9e3779b9));
     v128.store(roundKeys + (round << 5), i32x4.splat(noiseStream + round * 0xbb67ae85), 16);
@@ -880,49 +893,75 @@ function addPositions(layer: Layer, row: i32, currents: usize): void {
   }
 }
 
-/** Currents of four sums: the layer's scale times them. Where that is a whole number there is nothing to round. */
-@inline function scaled(sums: v128, isWhole: bool, whole: v128, factor: v128): v128 {
-  if (isWhole) return i32x4.mul(sums, whole);
-  return integers(rounded(f64x2.mul(lowDoubles(sums), factor)), rounded(f64x2.mul(highDoubles(sums), factor)));
+@inline function neuronBytes(layer: Layer): usize {
+  return <usize>(layer.positionRows * layer.positionColumns * layer.neuronStride) << 2;
+}
+
+/** Makes sums currents, where the layer's scale is no whole number. */
+function scaleSums(layer: Layer): void {
+  const factor = f64x2.splat(layer.currentFactor);
+  for (let at = layer.sumsOfOutputs, end = at + neuronBytes(layer); at < end; at += 16) {
+    const sums = v128.load(at);
+    v128.store(at, integers(rounded(f64x2.mul(lowDoubles(sums), factor)), rounded(f64x2.mul(highDoubles(sums), factor))));
+  }
+}
+
+/** A multiplier of 0 to 2^20 that stands for a fraction of 2^20, and its digits: the lowest ten bits, and twice those above. */
+@unmanaged class Fraction {
+  multiplier: i32;
+  low: i32;
+  high: i32;
 }
 
 /**
- * A negative sum times the slope, to the nearest integer: cutting off the fraction rounds halves away from zero once one half is taken off. The
- * larger of that and the sum is the sum itself where it is not negative, because the slope is at most 1.
+ * floor((value · multiplier + half) / 2^20) of any int32, in 32 bits: the value is 2^11 · upper + lower, the multiplier 2^9 · high + low. What a shift
+ * cuts off is less than one unit of what is added after it, so it changes no digit above.
  */
-@inline function stepped(membranes: v128, currents: v128, leak: v128, slope: v128): v128 {
-  const kept = rounded(f64x2.mul(membranes, leak));
-  const sum = f64x2.pmin(f64x2.splat(2147483647), f64x2.pmax(f64x2.splat(-2147483648), f64x2.add(kept, currents)));
-  return f64x2.trunc(f64x2.pmax(sum, f64x2.sub(f64x2.mul(sum, slope), v128.load(constants, halfPlace))));
+@inline function fractionOf(values: v128, fraction: usize, half: v128): v128 {
+  const upper = i32x4.shr_s(values, 11);
+  const lower = i32x4.sub(values, i32x4.shl(upper, 11));
+  const rest = i32x4.shr_s(i32x4.add(i32x4.mul(lower, v128.load32_splat(fraction, offsetof<Fraction>("multiplier"))), half), 11);
+  const middle = i32x4.shr_s(i32x4.add(i32x4.mul(upper, v128.load32_splat(fraction, offsetof<Fraction>("low"))), rest), 9);
+  return i32x4.add(i32x4.mul(upper, v128.load32_splat(fraction, offsetof<Fraction>("high"))), middle);
+}
+
+/** The sum of two, saturated: the second is cut to what the first leaves room for. */
+@inline function saturatedSum(one: v128, other: v128): v128 {
+  const zero = i32x4.splat(0);
+  const most = i32x4.sub(v128.load(constants, tailPlace), i32x4.max_s(one, zero));
+  const least = i32x4.sub(v128.load(constants, leastPlace), i32x4.min_s(one, zero));
+  return i32x4.add(one, i32x4.max_s(least, i32x4.min_s(most, other)));
+}
+
+/**
+ * Membranes after a timestep. Halves go away from zero: to a negative value one half less a unit is added before its fraction is cut off. The larger
+ * of a negative sum and the slope times it is the latter, because the slope is at most 1.
+ */
+@inline function stepped(layer: Layer, membranes: v128, currents: v128): v128 {
+  const half = v128.load(constants, halfUnitPlace);
+  const kept = fractionOf(membranes, changetype<usize>(layer) + offsetof<Layer>("leak"), i32x4.add(half, i32x4.shr_s(membranes, 31)));
+  const sums = saturatedSum(kept, currents);
+  const negative = i32x4.min_s(sums, i32x4.splat(0));
+  return i32x4.max_s(sums, fractionOf(negative, changetype<usize>(layer) + offsetof<Layer>("slope"), v128.load(constants, lessThanHalfPlace)));
 }
 
 /** One timestep of all neurons. Whoever fired is above the threshold still, so that needs no place of its own. */
 function fire(layer: Layer): void {
-  const threshold = i32x4.splat(layer.threshold);
-  const leak = f64x2.splat(layer.leakFactor);
-  const slope = f64x2.splat(layer.slopeFactor);
-  const factor = f64x2.splat(layer.currentFactor);
-  const isWhole = layer.currentFactor == Math.floor(layer.currentFactor);
-  const whole = i32x4.splat(<i32>layer.currentFactor);
-  const bytes = <usize>(layer.positionRows * layer.positionColumns * layer.neuronStride) << 2;
-  let fired = 0;
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const before = v128.load(layer.membranes + at);
-    const sums = v128.load(layer.sumsOfOutputs + at);
-    if (!v128.any_true(v128.or(before, sums))) {
-      store<u64>(layer.spikes + (at >> 1), 0);
-      continue;
-    }
-    const current = scaled(sums, isWhole, whole, factor);
-    const kept = v128.andnot(before, i32x4.gt_s(before, threshold));
-    const low = stepped(lowDoubles(kept), lowDoubles(current), leak, slope);
-    const after = integers(low, stepped(highDoubles(kept), highDoubles(current), leak, slope));
-    v128.store(layer.membranes + at, after);
-    const spikes = i32x4.gt_s(after, threshold);
-    fired += popcnt(i32x4.bitmask(spikes));
-    v128.store_lane<i64>(layer.spikes + (at >> 1), i16x8.narrow_i32x4_s(spikes, spikes), 0);
+  if (layer.currentFactor != 1) scaleSums(layer);
+  const threshold = v128.load32_splat(changetype<usize>(layer), offsetof<Layer>("threshold"));
+  const multiplier = v128.load32_splat(changetype<usize>(layer), offsetof<Layer>("currentMultiplier"));
+  let sums = layer.sumsOfOutputs;
+  let spikes = layer.spikes;
+  let fired = i32x4.splat(0);
+  for (let at = layer.membranes, end = at + neuronBytes(layer); at < end; at += 16, sums += 16, spikes += 8) {
+    const before = v128.load(at);
+    const after = stepped(layer, v128.andnot(before, i32x4.gt_s(before, threshold)), i32x4.mul(v128.load(sums), multiplier));
+    v128.store(at, after);
+    const above = i32x4.gt_s(after, threshold);
+    fired = i32x4.sub(fired, above);
+    v128.store_lane<i64>(spikes, i16x8.narrow_i32x4_s(above, above), 0);
   }
-  layer.spikeCount = fired;
+  layer.spikeCount = <i32>total(fired);
 }
 
 /** Counts spikes over squares, four channels at a time, straight into the layer above. What spills over the channels is 0, and written again. */
