@@ -11,7 +11,7 @@ const layerStructure = structure(
     'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts',
     'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
     'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences', 'differenceBytes',
-    'rowPairs', 'rowPairsBytes', 'pairsBefore', 'pairs', 'pairEnds', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
+    'pixelCodes', 'inputPairs', 'pairSums', 'pixelPairs', 'bandPairs', 'bandColumns', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
     'tileSumsBytes', 'windowRows', 'addends', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'leak', 'leakLow',
     'leakHigh', 'slope', 'slopeLow', 'slopeHigh', 'currentMultiplier', 'poolSize', 'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
@@ -232,7 +232,7 @@ class KernelLayer {
   /** Exact sums: differences of plus and minus lines, where they fit 16 bits. */
   private placeDifferences(cells: readonly TileCells[]): boolean {
     if (!this.macro.settings.isExact) return false;
-    const { space, layer: { outputChannels: outputs, outputWidth } } = this;
+    const { space, layer: { outputChannels: outputs } } = this;
     const rows = this.valuesOf(({ tile, row }) => cells[tile].codes.subarray(row * this.lineCount, (row + 1) * this.lineCount), new Int32Array(this.lineCount));
     const differencesOf = (codes: Int32Array) => Int32Array.from({ length: outputs }, (_, output) => codes[output] - codes[outputs + output]);
     const rowDifferences = rows.map(differencesOf);
@@ -244,14 +244,25 @@ class KernelLayer {
       const first = (index >> 1) * rowShorts * 2 + (index & 1);
       row.forEach((difference, output) => { shorts[first + output * 2] = difference; });
     });
-    const rowPairsBytes = ((this.rowCodes + this.spanLength) / 2 + 2) * pairBytes;
-    space.write(this.at, layerStructure, {
-      differences, differenceBytes: rowShorts * 4, rowPairsBytes, rowPairs: space.take(this.inputRows * rowPairsBytes),
-      pairsBefore: space.take(this.inputRows * (this.rowCodes + 2) * 2),
-      pairs: space.take((outputWidth * rows.length + this.spanLength) / 2 * pairBytes), pairEnds: space.take(outputWidth * 4),
-    });
+    space.write(this.at, layerStructure, { differences, differenceBytes: rowShorts * 4, ...this.roomForPairs() });
     this.placeGrids(rows.map((codes) => codes.reduce((sum, code) => sum + code, 0)));
     return true;
+  }
+
+  /** Driven pairs are written with one more past the last, and copied by columns of a window's height. */
+  private roomForPairs() {
+    const { space, inputRows, rowCodes, spanLength, windowRows } = this;
+    const pixelCodes = spanLength / windowRows;
+    const columns = rowCodes / pixelCodes;
+    const spareBytes = spanLength / 2 * pairBytes;
+    return {
+      pixelCodes,
+      inputPairs: space.take(inputRows * rowCodes / 2 * pairBytes + spareBytes),
+      pairSums: space.take((inputRows * rowCodes / 2 + 1) * pairBytes),
+      pixelPairs: space.take(columns * (inputRows + 1) * 4),
+      bandPairs: space.take(windowRows * rowCodes / 2 * pairBytes + spareBytes),
+      bandColumns: space.take((columns + 1) * 4),
+    };
   }
 
   /** Exact sums: what each code of a row of the input adds to the sums of the windows that hold it. */
@@ -259,14 +270,14 @@ class KernelLayer {
     const { space, spanLength, inputRows, rowCodes, stepCodes, layer: { tiles, driveBits } } = this;
     const size = this.windowRows;
     const pixelCodes = spanLength / size;
-    const gridRowBytes = (rowCodes / pixelCodes + size + 1) * doubleBytes;
+    const gridRowBytes = evenOf(rowCodes / pixelCodes + size + 1) * doubleBytes;
     const gridBytes = (inputRows + size - 1) * gridRowBytes;
-    const tileSumsBytes = size * evenOf(size) * doubleBytes;
-    const channels = Array.from({ length: pixelCodes }, (_, channel) => this.placeChannelSums(rowSums, channel));
+    const tileSumsBytes = size * evenOf(size + 1) * doubleBytes;
+    const channels = Array.from({ length: 2 * pixelCodes }, (_, code) => this.placeChannelSums(rowSums, code % pixelCodes, Math.floor(code / pixelCodes)));
     const codeSums = space.take(rowCodes * codeSumsStructure.sizeBytes);
     for (let code = 0; code < rowCodes; code += 1) {
-      const { firstTile, sums, sumsBytes } = channels[code % pixelCodes];
-      const column = firstTile * driveBits * gridBytes + Math.floor(code / pixelCodes) * doubleBytes;
+      const { firstTile, sums, sumsBytes } = channels[code % (2 * pixelCodes)];
+      const column = firstTile * driveBits * gridBytes + Math.floor(code / (2 * pixelCodes)) * 2 * doubleBytes;
       space.write(codeSums + code * codeSumsStructure.sizeBytes, codeSumsStructure, { column, sums, sumsBytes });
     }
     const mostTiles = Math.max(...channels.map(({ sumsBytes }) => sumsBytes)) / tileSumsBytes;
@@ -277,14 +288,17 @@ class KernelLayer {
     });
   }
 
-  /** Sums of the rows of one channel, of each tile that holds any. Backwards: in the first window that holds a code, it is last. */
-  private placeChannelSums(rowSums: readonly number[], channel: number) {
+  /**
+   * Sums of the rows of one channel, of each tile that holds any. Backwards: in the first window that holds a code, it is last. In an odd column they begin
+   * one later, so that vectors of a grid are the same two windows for every code: the kernel would wait for what it wrote across two of them.
+   */
+  private placeChannelSums(rowSums: readonly number[], channel: number, oddColumn: number) {
     const { space, places, spanLength, windowRows: size, layer: { tiles } } = this;
-    const evenSize = evenOf(size);
-    const ofTiles = tiles.map((_, tile) => Array.from({ length: size * evenSize }, (_, at) => {
-      const column = size - 1 - (at % evenSize);
-      const index = (size - 1 - Math.floor(at / evenSize)) * spanLength + column * (spanLength / size) + channel;
-      return column >= 0 && places[index]?.tile === tile ? rowSums[index] + rowUnit : 0;
+    const windows = evenOf(size + 1);
+    const ofTiles = tiles.map((_, tile) => Array.from({ length: size * windows }, (_, at) => {
+      const column = size - 1 - (at % windows) + oddColumn;
+      const index = (size - 1 - Math.floor(at / windows)) * spanLength + column * (spanLength / size) + channel;
+      return column >= 0 && column < size && places[index]?.tile === tile ? rowSums[index] + rowUnit : 0;
     }));
     const holds = ofTiles.map((sums) => sums.some((sum) => sum > 0));
     const firstTile = Math.max(0, holds.indexOf(true));

@@ -63,13 +63,15 @@
   /** Exact layers, otherwise 0: differences of each pair of a window's rows. */
   differences: usize;
   differenceBytes: u32;
-  /** Driven pairs of each row of the input, and of each pair how many of its row's are before it. */
-  rowPairs: usize;
-  rowPairsBytes: u32;
-  pairsBefore: usize;
-  /** Driven pairs of the windows of a row, and where those of each end. */
-  pairs: usize;
-  pairEnds: usize;
+  /** Codes of one row and column of the input that a window moves by; a linear layer's window has one column. */
+  pixelCodes: i32;
+  /** Driven pairs of the input, what each adds to the grids, and where those of each pixel begin, column by column. */
+  inputPairs: usize;
+  pairSums: usize;
+  pixelPairs: usize;
+  /** Driven pairs that a row of windows sees, and where those of each column begin. */
+  bandPairs: usize;
+  bandColumns: usize;
   /** Exact layers: sums of the codes of the driven rows of each tile and plane, for windows wherever they lie, even partly outside of the input. */
   sumGrids: usize;
   gridBytes: u32;
@@ -694,25 +696,56 @@ function subtractLines(layer: Layer, sums: usize, differences: usize): void {
 
 /** Two adjacent drive codes that are not both 0. */
 @unmanaged class Pair {
-  /** Where its differences would be if a window began with its row of the input. */
+  /** Where its differences would be if a window began with the first row and column of the input. */
   differences: u32;
   codes: u32;
 }
 
-/** Lists the driven pairs of a row of the input. Every pair is written, and the next one over it where it is not driven. */
-function listPairs(layer: Layer, codes: usize, first: usize, before: usize): void {
-  let next = first;
+/** Of a driven pair: the row of the grids where it is added, and what its codes add. */
+@unmanaged class PairSums {
+  gridRow: usize;
+  codeSums: usize;
+}
+
+/**
+ * Lists the driven pairs of the input column by column, so that those of a column that a window sees are adjacent. Every pair is written, and the next
+ * one over it where it is not driven. @returns how many there are
+ */
+function listPairs(layer: Layer): usize {
+  const rowBytes = <usize>layer.rowCodes << 1;
+  const pixelBytes = <usize>layer.pixelCodes << 1;
   const differenceBytes = layer.differenceBytes;
-  const end = <u32>(layer.rowCodes >> 1) * differenceBytes;
-  for (let differences: u32 = 0; differences < end; differences += differenceBytes, codes += 4, before += 4) {
-    const pair = changetype<Pair>(next);
-    const both = load<u32>(codes);
-    pair.differences = differences;
-    pair.codes = both;
-    store<u32>(before, <u32>((next - first) >> 3));
-    next += <usize>(both != 0) << 3;
+  const spanDifferences = <u32>(layer.spanLength >> 1) * differenceBytes;
+  let next = layer.inputPairs;
+  let pairSums = layer.pairSums;
+  let pixelPairs = layer.pixelPairs;
+  for (let column: usize = 0, first: u32 = 0; column < rowBytes; column += pixelBytes, first += (layer.pixelCodes >> 1) * differenceBytes) {
+    let pixel = layer.input + column;
+    let rowDifferences = first;
+    for (let row = 0, gridRow = layer.sumGrids; row < layer.bitRows; row++, gridRow += layer.gridRowBytes) {
+      store<u32>(pixelPairs, <u32>next);
+      pixelPairs += 4;
+      let codeSums = layer.codeSums + (column >> 1) * offsetof<CodeSums>();
+      let differences = rowDifferences;
+      for (let at = pixel, end = pixel + pixelBytes; at < end; at += 4) {
+        const both = load<u32>(at);
+        changetype<Pair>(next).differences = differences;
+        changetype<Pair>(next).codes = both;
+        changetype<PairSums>(pairSums).gridRow = gridRow;
+        changetype<PairSums>(pairSums).codeSums = codeSums;
+        const driven = <usize>(both != 0) << 3;
+        next += driven;
+        pairSums += driven;
+        differences += differenceBytes;
+        codeSums += offsetof<CodeSums>() << 1;
+      }
+      pixel += rowBytes;
+      rowDifferences += spanDifferences;
+    }
+    store<u32>(pixelPairs, <u32>next);
+    pixelPairs += 4;
   }
-  store<u32>(before, <u32>((next - first) >> 3));
+  return (next - layer.inputPairs) >> 3;
 }
 
 /** What a code of the input adds to the grids, plane by plane that it drives. */
@@ -731,8 +764,7 @@ function listPairs(layer: Layer, codes: usize, first: usize, before: usize): voi
 }
 
 /** Appends what one code adds to the grids, plane by plane. Every plane is written, and the next one over it where it is not driven. */
-function listAddends(layer: Layer, index: u32, code: u32, row: usize, next: usize): usize {
-  const place = changetype<CodeSums>(layer.codeSums + <usize>index * offsetof<CodeSums>());
+function listAddends(layer: Layer, place: CodeSums, code: u32, row: usize, next: usize): usize {
   const driveBits = <u32>layer.driveBits;
   const gridBytes = layer.gridBytes;
   let grid = row + place.column;
@@ -750,7 +782,7 @@ function listAddends(layer: Layer, index: u32, code: u32, row: usize, next: usiz
 
 /** Adds to all windows that hold a code, two at a time. */
 function addToGrids(layer: Layer, end: usize): void {
-  const rowBytes = <usize>((layer.windowRows + 1) >> 1) << 4;
+  const rowBytes = <usize>((layer.windowRows + 2) >> 1) << 4;
   const gridRowBytes = layer.gridRowBytes;
   const sumsBytes = layer.tileSumsBytes;
   for (let at = layer.addends; at < end; at += 8) {
@@ -765,26 +797,17 @@ function addToGrids(layer: Layer, end: usize): void {
   }
 }
 
-/** Lists driven pairs row by row of the input, and adds up what bit-serial conversion would take. */
+/** Lists the driven pairs of the input, and adds up what bit-serial conversion would take. */
 function gatherPairs(layer: Layer): void {
   clear(layer.sumGrids, <usize>(layer.tileCount * layer.driveBits) * layer.gridBytes);
-  let codes = layer.input;
-  let first = layer.rowPairs;
+  const count = listPairs(layer);
   let addends = layer.addends;
-  let gridRow = layer.sumGrids;
-  const beforeBytes = <usize>(layer.rowCodes + 2) << 1;
-  for (let row = 0, before = layer.pairsBefore; row < layer.bitRows; row++, before += beforeBytes) {
-    listPairs(layer, codes, first, before);
-    const end = first + (<usize>load<u32>(before + beforeBytes - 4) << 3);
-    for (let at = first; at < end; at += 8) {
-      const pair = changetype<Pair>(at);
-      const index = (pair.differences / layer.differenceBytes) << 1;
-      addends = listAddends(layer, index, pair.codes & 0xffff, gridRow, addends);
-      addends = listAddends(layer, index + 1, pair.codes >> 16, gridRow, addends);
-    }
-    gridRow += layer.gridRowBytes;
-    codes += <usize>layer.rowCodes << 1;
-    first += layer.rowPairsBytes;
+  let pair = layer.inputPairs;
+  for (let at = layer.pairSums, end = at + (count << 3); at < end; at += 8, pair += 8) {
+    const sums = changetype<PairSums>(at);
+    const codes = changetype<Pair>(pair).codes;
+    addends = listAddends(layer, changetype<CodeSums>(sums.codeSums), codes & 0xffff, sums.gridRow, addends);
+    addends = listAddends(layer, changetype<CodeSums>(sums.codeSums + offsetof<CodeSums>()), codes >> 16, sums.gridRow, addends);
   }
   addToGrids(layer, addends);
 }
@@ -815,25 +838,23 @@ function bookGrids(layer: Layer): void {
 }
 
 /**
- * Lists the driven pairs of a window, span by span. Each span is copied at its full length, because a loop that ends now here, now there costs a
- * mispredicted branch; what is past its driven pairs is written over. @returns the end of the list
+ * Lists the driven pairs that a row of windows sees, column by column: those of a window are adjacent. Each column is copied at its full length, because a
+ * loop that ends now here, now there costs a mispredicted branch; what is past its driven pairs is written over.
  */
-function listWindow(layer: Layer, row: i32, firstPair: i32, next: usize): usize {
-  const beforeBytes = <usize>(layer.rowCodes + 2) << 1;
-  let before = layer.pairsBefore + <usize>row * beforeBytes + (<usize>firstPair << 2);
-  let rowPairs = layer.rowPairs + <usize>row * layer.rowPairsBytes;
-  const spanBytes = <usize>layer.spanLength << 2;
-  const spanDifferences = <u32>(layer.spanLength >> 1) * layer.differenceBytes;
-  let place: u32 = 0;
-  for (let span = 0; span < layer.spanCount; span++, before += beforeBytes, rowPairs += layer.rowPairsBytes) {
-    const first = <usize>load<u32>(before);
-    const from = rowPairs + (first << 3);
-    const places = i64x2.splat(place);
-    for (let at: usize = 0; at < spanBytes; at += 16) v128.store(next + at, i32x4.add(v128.load(from + at), places));
-    next += (<usize>load<u32>(before + (spanBytes >> 1)) - first) << 3;
-    place += spanDifferences;
+function listBand(layer: Layer, row: i32): void {
+  const columnBytes = <usize>(layer.windowRows * layer.pixelCodes) << 2;
+  const windowPixels = <usize>layer.windowRows << 2;
+  const pixelsBytes = <usize>(layer.bitRows + 1) << 2;
+  let next = layer.bandPairs;
+  let columns = layer.bandColumns;
+  let pixel = layer.pixelPairs + (<usize>row << 2);
+  for (const end = pixel + <usize>(layer.rowCodes / layer.pixelCodes) * pixelsBytes; pixel < end; pixel += pixelsBytes, columns += 4) {
+    store<u32>(columns, <u32>next);
+    const from = <usize>load<u32>(pixel);
+    for (let at: usize = 0; at < columnBytes; at += 16) v128.store(next + at, v128.load(from + at));
+    next += <usize>load<u32>(pixel + windowPixels) - from;
   }
-  return next;
+  store<u32>(columns, <u32>next);
 }
 
 /** 12 outputs: the differences of the driven pairs of rows by their drive codes. */
@@ -873,22 +894,22 @@ function addPairs16(pair: usize, end: usize, differences: usize, sums: usize): v
  * block, so that their differences stay in the nearest cache from position to position.
  */
 function addPositions(layer: Layer, row: i32, currents: usize): void {
-  const stepPairs = layer.stepCodes >> 1;
-  for (let column = 0, next = layer.pairs; column < layer.positionColumns; column++) {
-    next = listWindow(layer, row * layer.stepRows, column * stepPairs, next);
-    store<u32>(layer.pairEnds + (<usize>column << 2), <u32>next);
-  }
+  listBand(layer, row * layer.stepRows);
   const bytes = <usize>layer.neuronStride << 2;
+  const rowDifferences = <usize>(row * layer.stepRows * (layer.spanLength >> 1)) * layer.differenceBytes;
+  const stepDifferences = <usize>(layer.stepRows * (layer.pixelCodes >> 1)) * layer.differenceBytes;
+  const stepColumns = <usize>layer.stepRows << 2;
+  const windowColumns = <usize>layer.windowRows << 2;
   for (let block: usize = 0; block < bytes; block += 64) {
-    let differences = layer.differences + block;
-    let sums = currents + block;
-    for (let column = 0, from = layer.pairs; column < layer.positionColumns; column++) {
-      const end = <usize>load<u32>(layer.pairEnds + (<usize>column << 2));
-      if (block + 48 < bytes) addPairs16(from, end, differences, sums);
-      else addPairs12(from, end, differences, sums);
-      from = end;
-      sums += bytes;
-      differences -= <usize>stepPairs * layer.differenceBytes;
+    let differences = layer.differences + block - rowDifferences;
+    let columns = layer.bandColumns;
+    for (let sums = currents + block, end = sums + <usize>layer.positionColumns * bytes; sums < end; sums += bytes) {
+      const from = <usize>load<u32>(columns);
+      const to = <usize>load<u32>(columns + windowColumns);
+      if (block + 48 < bytes) addPairs16(from, to, differences, sums);
+      else addPairs12(from, to, differences, sums);
+      columns += stepColumns;
+      differences -= stepDifferences;
     }
   }
 }
