@@ -12,7 +12,7 @@ const layerStructure = structure(
     'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
     'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences', 'differenceBytes',
     'pixelCodes', 'inputPairs', 'pairSums', 'pixelPairs', 'bandPairs', 'bandColumns', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
-    'tileSumsBytes', 'windowRows', 'addends', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'leak', 'leakLow',
+    'tileSumsBytes', 'windowRows', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'leak', 'leakLow',
     'leakHigh', 'slope', 'slopeLow', 'slopeHigh', 'currentMultiplier', 'poolSize', 'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
   ['currentFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
@@ -38,7 +38,6 @@ interface Shape {
 const bytesPerCode = 2;
 const doubleBytes = 8;
 const pairBytes = 8;
-const addendBytes = 8;
 /** Counts the rows of a tile in the fraction of their sum: up to 512 stay below 1. */
 const rowUnit = 2 ** -16;
 const planeLimit = 4;
@@ -280,11 +279,9 @@ class KernelLayer {
       const column = firstTile * driveBits * gridBytes + Math.floor(code / (2 * pixelCodes)) * 2 * doubleBytes;
       space.write(codeSums + code * codeSumsStructure.sizeBytes, codeSumsStructure, { column, sums, sumsBytes });
     }
-    const mostTiles = Math.max(...channels.map(({ sumsBytes }) => sumsBytes)) / tileSumsBytes;
     space.write(this.at, layerStructure, {
       sumGrids: space.take(tiles.length * driveBits * gridBytes), gridBytes, gridRowBytes, codeSums, tileSumsBytes, windowRows: size,
       gridOrigin: (size - 1) * (gridRowBytes + doubleBytes), gridStepBytes: (stepCodes / pixelCodes) * doubleBytes,
-      addends: space.take((inputRows * rowCodes * driveBits * mostTiles + 1) * addendBytes),
     });
   }
 

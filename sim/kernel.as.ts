@@ -84,7 +84,6 @@
   tileSumsBytes: u32;
   /** Rows of a window, and its columns. */
   windowRows: i32;
-  addends: usize;
   /** Bit-serial layers: where in the sums of the lines those of an output are. */
   slotOffsets: usize;
   outputs: i32;
@@ -521,22 +520,16 @@ function setDrive(drive: Drive, rows: usize, count: i32, position: u32, plane: i
 /** One bit a code and plane. What is read past the end of a row belongs to no window of it. */
 function markPlanes(layer: Layer): void {
   let codes = layer.input;
-  let used = i16x8.splat(0);
   const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
   for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
     const bits = layer.bits + <usize>row * layer.bitRowBytes;
     for (let index: usize = 0; index < <usize>layer.rowCodes; index += 8) {
       const eight = v128.load(codes + (index << 1));
-      used = v128.or(used, eight);
       for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
         store<u8>(bits + plane * planeBytes + (index >> 3), i16x8.bitmask(i16x8.shl(eight, 15 - <i32>plane)));
       }
     }
   }
-  used = v128.or(used, v128.shuffle<i64>(used, used, 1, 0));
-  const codesUsed = i64x2.extract_lane(used, 0);
-  const word = <u32>(codesUsed | (codesUsed >> 32));
-  layer.planesUsed = min(layer.driveBits, 32 - <i32>clz((word | (word >> 16)) & 0xffff));
 }
 
 @inline function appendLowest(word: u64, offsets: usize, next: usize): u64 {
@@ -562,25 +555,39 @@ function markPlanes(layer: Layer): void {
  */
 function listDriven(layer: Layer, bits: usize, firstBit: i32, next: usize): usize {
   const spanBits = layer.spanLength;
+  if (spanBits + (firstBit & 7) > 64) return listLongSpans(layer, bits, firstBit, next);
+  const mask = ~(<u64>0) >> <u64>(64 - spanBits);
+  const bitRowBytes = layer.bitRowBytes;
+  const shift = <u64>(firstBit & 7);
   let offsets = layer.rowOffsets;
   let word: u64 = 0;
   let filled = 0;
-  for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
-    for (let index = 0, count = 0; index < spanBits; index += count) {
-      const first = firstBit + index;
-      count = min(spanBits - index, 64 - (first & 7));
-      const piece = load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7) << <u64>(64 - count) >> <u64>(64 - count);
-      if (filled + count > 64) {
-        next = append(word, offsets, next);
-        offsets += <usize>filled << 2;
-        word = 0;
-        filled = 0;
-      }
-      word |= piece << <u64>filled;
-      filled += count;
+  let at = bits + <usize>(firstBit >> 3);
+  for (const end = at + <usize>layer.spanCount * bitRowBytes; at < end; at += bitRowBytes, filled += spanBits) {
+    if (filled + spanBits > 64) {
+      next = append(word, offsets, next);
+      offsets += <usize>filled << 2;
+      word = 0;
+      filled = 0;
     }
+    word |= (load<u64>(at) >> shift & mask) << <u64>filled;
   }
   return append(word, offsets, next);
+}
+
+/** The same where a span may lie in more than one word: piece by piece. */
+function listLongSpans(layer: Layer, bits: usize, firstBit: i32, next: usize): usize {
+  let offsets = layer.rowOffsets;
+  for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
+    for (let index = 0, count = 0; index < layer.spanLength; index += count) {
+      const first = firstBit + index;
+      count = min(layer.spanLength - index, 64 - (first & 7));
+      const piece = load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7) << <u64>(64 - count) >> <u64>(64 - count);
+      next = append(piece, offsets, next);
+      offsets += <usize>count << 2;
+    }
+  }
+  return next;
 }
 
 /** Lists the drives of a position where there is one tile, plane by plane. @returns whether there are any */
@@ -757,59 +764,35 @@ function listPairs(layer: Layer): usize {
   sumsBytes: u32;
 }
 
-/** Something to add to a grid. */
-@unmanaged class Addend {
-  grid: usize;
-  sums: usize;
-}
-
-/** Appends what one code adds to the grids, plane by plane. Every plane is written, and the next one over it where it is not driven. */
-function listAddends(layer: Layer, place: CodeSums, code: u32, row: usize, next: usize): usize {
-  const driveBits = <u32>layer.driveBits;
-  const gridBytes = layer.gridBytes;
-  let grid = row + place.column;
-  let sums = place.sums;
-  for (const end = sums + place.sumsBytes; sums < end; sums += layer.tileSumsBytes) {
-    for (let plane: u32 = 0; plane < driveBits; plane++, grid += gridBytes) {
-      const addend = changetype<Addend>(next);
-      addend.grid = grid;
-      addend.sums = sums;
-      next += <usize>((code >> plane) & 1) << 3;
-    }
-  }
-  return next;
-}
-
-/** Adds to all windows that hold a code, two at a time. */
-function addToGrids(layer: Layer, end: usize): void {
+/** Adds what a code adds in one plane to all windows that hold it, two at a time. @param row of the first tile's grid of that plane */
+@inline function addCode(layer: Layer, code: CodeSums, row: usize): void {
   const rowBytes = <usize>((layer.windowRows + 2) >> 1) << 4;
-  const gridRowBytes = layer.gridRowBytes;
-  const sumsBytes = layer.tileSumsBytes;
-  for (let at = layer.addends; at < end; at += 8) {
-    const addend = changetype<Addend>(at);
-    let grid = addend.grid;
-    let sums = addend.sums;
-    for (const last = sums + sumsBytes; sums < last; grid += gridRowBytes) {
-      for (let to = grid, rowEnd = sums + rowBytes; sums < rowEnd; to += 16, sums += 16) {
+  const gridRowBytes = <usize>layer.gridRowBytes;
+  let sums = code.sums;
+  let grid = row + code.column;
+  for (const end = sums + code.sumsBytes; sums < end; grid += <usize>layer.driveBits * layer.gridBytes) {
+    let first = grid;
+    for (const last = sums + layer.tileSumsBytes; sums < last; first += gridRowBytes) {
+      for (let to = first, rowEnd = sums + rowBytes; sums < rowEnd; to += 16, sums += 16) {
         v128.store(to, f64x2.add(v128.load(to), v128.load(sums)));
       }
     }
   }
 }
 
-/** Lists the driven pairs of the input, and adds up what bit-serial conversion would take. */
+/** Lists the driven pairs of the input, and adds up what bit-serial conversion would take, bit by bit of their codes. */
 function gatherPairs(layer: Layer): void {
-  clear(layer.sumGrids, <usize>(layer.tileCount * layer.driveBits) * layer.gridBytes);
+  const tileBytes = <usize>layer.driveBits * layer.gridBytes;
+  for (let tile = 0, grid = layer.sumGrids; tile < layer.tileCount; tile++, grid += tileBytes) clear(grid, <usize>layer.planesUsed * layer.gridBytes);
   const count = listPairs(layer);
-  let addends = layer.addends;
   let pair = layer.inputPairs;
   for (let at = layer.pairSums, end = at + (count << 3); at < end; at += 8, pair += 8) {
     const sums = changetype<PairSums>(at);
-    const codes = changetype<Pair>(pair).codes;
-    addends = listAddends(layer, changetype<CodeSums>(sums.codeSums), codes & 0xffff, sums.gridRow, addends);
-    addends = listAddends(layer, changetype<CodeSums>(sums.codeSums + offsetof<CodeSums>()), codes >> 16, sums.gridRow, addends);
+    for (let codes = changetype<Pair>(pair).codes; codes != 0; codes &= codes - 1) {
+      const bit = <usize>ctz(codes);
+      addCode(layer, changetype<CodeSums>(sums.codeSums + (bit >> 4) * offsetof<CodeSums>()), sums.gridRow + (bit & 15) * layer.gridBytes);
+    }
   }
-  addToGrids(layer, addends);
 }
 
 /** Books the drives of one tile and plane: of a window with driven rows the sum is above 0, if only by its fraction. */
@@ -834,7 +817,9 @@ function bookGrid(layer: Layer, grid: usize): void {
 
 function bookGrids(layer: Layer): void {
   const first = layer.sumGrids + layer.gridOrigin;
-  for (let grid = 0; grid < layer.tileCount * layer.driveBits; grid++) bookGrid(layer, first + <usize>grid * layer.gridBytes);
+  for (let tile = 0; tile < layer.tileCount; tile++) {
+    for (let plane = 0; plane < layer.planesUsed; plane++) bookGrid(layer, first + <usize>(tile * layer.driveBits + plane) * layer.gridBytes);
+  }
 }
 
 /**
@@ -985,35 +970,50 @@ function fire(layer: Layer): void {
   layer.spikeCount = <i32>total(fired);
 }
 
-/** Counts spikes over squares, four channels at a time, straight into the layer above. What spills over the channels is 0, and written again. */
+/** Spikes of four channels over a square. */
+@inline function countSquare(first: usize, rowBytes: usize, squareRowsBytes: usize, pixelBytes: usize, squarePixelsBytes: usize): v128 {
+  let count = i16x8.splat(0);
+  for (let row = first, end = first + squareRowsBytes; row < end; row += rowBytes) {
+    for (let at = row, rowEnd = row + squarePixelsBytes; at < rowEnd; at += pixelBytes) count = i16x8.sub(count, v128.load64_zero(at));
+  }
+  return count;
+}
+
+/** Counts spikes over squares, straight into the layer above. What spills over the channels is 0, and written again. */
 function pool(layer: Layer): void {
-  const size = layer.poolSize;
   const pixelBytes = <usize>layer.neuronStride << 1;
   const rowBytes = pixelBytes * layer.positionColumns;
-  for (let row = 0; row < layer.positionRows / size; row++) {
-    for (let column = 0; column < layer.positionColumns / size; column++) {
-      const square = layer.spikes + <usize>(row * size) * rowBytes + <usize>(column * size) * pixelBytes;
-      const counts = layer.output + <usize>row * layer.outputRowBytes + <usize>column * layer.outputPixelBytes;
+  const squarePixelsBytes = pixelBytes * layer.poolSize;
+  const squareRowsBytes = rowBytes * layer.poolSize;
+  const squaresBytes = <usize>(layer.positionColumns / layer.poolSize) * squarePixelsBytes;
+  let squares = layer.spikes;
+  let counts = layer.output;
+  for (const end = squares + <usize>(layer.positionRows / layer.poolSize) * squareRowsBytes; squares < end; squares += squareRowsBytes) {
+    let pixel = counts;
+    for (let square = squares, rowEnd = squares + squaresBytes; square < rowEnd; square += squarePixelsBytes) {
       for (let channel: usize = 0; channel < pixelBytes; channel += 8) {
-        let count = i16x8.splat(0);
-        for (let dy = 0; dy < size; dy++) {
-          for (let dx = 0; dx < size; dx++) {
-            count = i16x8.sub(count, v128.load64_zero(square + <usize>dy * rowBytes + <usize>dx * pixelBytes + channel));
-          }
-        }
-        v128.store_lane<i64>(counts + channel, count, 0);
+        v128.store_lane<i64>(pixel + channel, countSquare(square + channel, rowBytes, squareRowsBytes, pixelBytes, squarePixelsBytes), 0);
       }
+      pixel += layer.outputPixelBytes;
     }
+    counts += layer.outputRowBytes;
   }
 }
 
-/** Counts the planes in which codes are driven. All rows of the input lie one after the other, so that they are one row here. */
+/** Counts the planes in which codes are driven, and those that any code drives. All rows of the input lie one after the other, as one row here. */
 function countPlanes(layer: Layer): void {
   const bytes = <usize>(layer.bitRows * layer.rowCodes) << 1;
+  let used = i16x8.splat(0);
   for (let at: usize = 0; at < bytes; at += 16) {
     const counts = layer.planeCounts + at;
-    v128.store(counts, i16x8.add(v128.load(counts), i8x16.popcnt(v128.load(layer.input + at))));
+    const codes = v128.load(layer.input + at);
+    used = v128.or(used, codes);
+    v128.store(counts, i16x8.add(v128.load(counts), i8x16.popcnt(codes)));
   }
+  used = v128.or(used, v128.shuffle<i64>(used, used, 1, 0));
+  const codesUsed = i64x2.extract_lane(used, 0);
+  const word = <u32>(codesUsed | (codesUsed >> 32));
+  layer.planesUsed = min(layer.driveBits, 32 - <i32>clz((word | (word >> 16)) & 0xffff));
 }
 
 /** All positions bit-serially, in batches: every tile and plane with a driven row is converted. */
