@@ -7,13 +7,13 @@ import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './netwo
 
 const layerStructure = structure(
   [
-    'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
-    'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts',
-    'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
-    'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences', 'differenceBytes',
-    'pixelCodes', 'inputPairs', 'pairSums', 'pixelPairs', 'bandPairs', 'bandColumns', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
-    'tileSumsBytes', 'windowRows', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'leak', 'leakLow',
-    'leakHigh', 'slope', 'slopeLow', 'slopeHigh', 'currentMultiplier', 'poolSize', 'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
+    'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes', 'bits', 'bitRows',
+    'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts', 'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits',
+    'lineCount', 'drivenRows', 'drivenCounts', 'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences',
+    'differenceBytes', 'pixelCodes', 'inputPairs', 'pairSums', 'pixelPairs', 'bandPairs', 'bandColumns', 'sumGrids', 'gridBytes', 'gridRowBytes',
+    'gridOrigin', 'gridStepBytes', 'codeSums', 'tileSumsBytes', 'windowRows', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes',
+    'spikes', 'threshold', 'leak', 'leakLow', 'leakHigh', 'slope', 'slopeLow', 'slopeHigh', 'saturates', 'currentMultiplier', 'poolSize', 'output',
+    'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
   ['currentFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
 );
@@ -41,6 +41,7 @@ const pairBytes = 8;
 /** Counts the rows of a tile in the fraction of their sum: up to 512 stay below 1. */
 const rowUnit = 2 ** -16;
 const planeLimit = 4;
+const mostDriveCode = 2 ** planeLimit - 1;
 /** Rows of a tile in one plane, and of all planes. */
 const drivenRowsBytes = 512 * 4 * planeLimit;
 /** Bits are read eight bytes at a time, and the place of no bit is past those of a word. */
@@ -192,6 +193,16 @@ class KernelLayer {
     return this.places.map((place) => (place === undefined ? nothing : pick(place)));
   }
 
+  /**
+   * Whether a membrane might leave 32 bits: what a leak of a half leaves of one has 31, and so has a current below 2^30.
+   * @param mostDifference of the lines of an output, where all rows are driven in one plane
+   */
+  private mightSaturate(mostDifference: number): number {
+    const { neuron, current } = this.layer;
+    const isHalved = neuron.kind === neuronKinds.lif && twentyBitsOf(neuron.leak) <= 2 ** 19;
+    return isHalved && mostDifference * mostDriveCode * factorOf(current) < 2 ** 30 - 1 ? 0 : 1;
+  }
+
   /** Bit-serial: rows of cells, tile by tile. */
   private placeTiles(cells: readonly TileCells[], firstTile: number): void {
     const { space, macro: { settings }, layer, places } = this;
@@ -205,6 +216,7 @@ class KernelLayer {
     space.integers(slotOffsets, this.lineCount).set(Array.from({ length: this.lineCount }, (_, line) => slotOf(line) * 4));
     space.write(this.at, layerStructure, {
       tiles, rowOffsets, slotOffsets, rowTiles: this.placeRowTiles(), ...this.roomForDrives(cells.length),
+      saturates: this.mightSaturate(cells.length * (settings.maximumCode - settings.minimumCode)),
     });
   }
 
@@ -243,7 +255,9 @@ class KernelLayer {
       const first = (index >> 1) * rowShorts * 2 + (index & 1);
       row.forEach((difference, output) => { shorts[first + output * 2] = difference; });
     });
-    space.write(this.at, layerStructure, { differences, differenceBytes: rowShorts * 4, ...this.roomForPairs() });
+    const mostDifferences = rowDifferences[0].map((_, output) => rowDifferences.reduce((sum, row) => sum + Math.abs(row[output]), 0));
+    const saturates = this.mightSaturate(Math.max(...mostDifferences));
+    space.write(this.at, layerStructure, { differences, differenceBytes: rowShorts * 4, saturates, ...this.roomForPairs() });
     this.placeGrids(rows.map((codes) => codes.reduce((sum, code) => sum + code, 0)));
     return true;
   }

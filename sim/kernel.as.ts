@@ -102,6 +102,8 @@
   slope: i32;
   slopeLow: i32;
   slopeHigh: i32;
+  /** Whether a membrane might leave 32 bits. */
+  saturates: i32;
   /** The layer's scale: of two factors one is 1. */
   currentMultiplier: i32;
   poolSize: i32;
@@ -943,10 +945,10 @@ function scaleSums(layer: Layer): void {
  * Membranes after a timestep. Halves go away from zero: to a negative value one half less a unit is added before its fraction is cut off. The larger
  * of a negative sum and the slope times it is the latter, because the slope is at most 1.
  */
-@inline function stepped(layer: Layer, membranes: v128, currents: v128): v128 {
+@inline function stepped(layer: Layer, saturates: bool, membranes: v128, currents: v128): v128 {
   const half = v128.load(constants, halfUnitPlace);
   const kept = fractionOf(membranes, changetype<usize>(layer) + offsetof<Layer>("leak"), i32x4.add(half, i32x4.shr_s(membranes, 31)));
-  const sums = saturatedSum(kept, currents);
+  const sums = saturates ? saturatedSum(kept, currents) : i32x4.add(kept, currents);
   const negative = i32x4.min_s(sums, i32x4.splat(0));
   return i32x4.max_s(sums, fractionOf(negative, changetype<usize>(layer) + offsetof<Layer>("slope"), v128.load(constants, lessThanHalfPlace)));
 }
@@ -956,12 +958,13 @@ function fire(layer: Layer): void {
   if (layer.currentFactor != 1) scaleSums(layer);
   const threshold = v128.load32_splat(changetype<usize>(layer), offsetof<Layer>("threshold"));
   const multiplier = v128.load32_splat(changetype<usize>(layer), offsetof<Layer>("currentMultiplier"));
+  const saturates = layer.saturates != 0;
   let sums = layer.sumsOfOutputs;
   let spikes = layer.spikes;
   let fired = i32x4.splat(0);
   for (let at = layer.membranes, end = at + neuronBytes(layer); at < end; at += 16, sums += 16, spikes += 8) {
     const before = v128.load(at);
-    const after = stepped(layer, v128.andnot(before, i32x4.gt_s(before, threshold)), i32x4.mul(v128.load(sums), multiplier));
+    const after = stepped(layer, saturates, v128.andnot(before, i32x4.gt_s(before, threshold)), i32x4.mul(v128.load(sums), multiplier));
     v128.store(at, after);
     const above = i32x4.gt_s(after, threshold);
     fired = i32x4.sub(fired, above);
