@@ -134,6 +134,8 @@ class KernelLayer {
   private readonly spanLength: number;
   /** Rows of a window, and its columns. */
   private readonly windowRows: number;
+  /** Codes of one row and column of the input; a linear layer's window has one column. */
+  private readonly pixelCodes: number;
 
   constructor(private readonly space: KernelSpace, private readonly macro: KernelMacro, readonly layer: ProgramLayer, fed: Shape, firstTile: number) {
     const { padding, stride, outputChannels, outputHeight, outputWidth, tiles, kind, kernel, driveBits, neuron, current, poolSize } = layer;
@@ -159,6 +161,7 @@ class KernelLayer {
     this.stepCodes = stride * codeStride;
     this.windowRows = isLinear ? 1 : kernel;
     this.spanLength = this.places.length / this.windowRows;
+    this.pixelCodes = this.spanLength / this.windowRows;
     this.planeCounts = space.take(this.inputRows * this.rowCodes * bytesPerCode);
     const { inputRows: bitRows, rowCodes, stepCodes, spanLength, planeCounts } = this;
     const bitRowBytes = (rowCodes >> 3) + bitSlackBytes;
@@ -194,7 +197,7 @@ class KernelLayer {
   }
 
   /**
-   * Whether a membrane might leave 32 bits: what a leak of a half leaves of one has 31, and so has a current below 2^30.
+   * Whether a membrane might leave 32 bits (1) or not (0): where a leak leaves half of one or less, that and a current below 2^30 can't.
    * @param mostDifference of the lines of an output, where all rows are driven in one plane
    */
   private mightSaturate(mostDifference: number): number {
@@ -264,8 +267,7 @@ class KernelLayer {
 
   /** Driven pairs are written with one more past the last, and copied by columns of a window's height. */
   private roomForPairs() {
-    const { space, inputRows, rowCodes, spanLength, windowRows } = this;
-    const pixelCodes = spanLength / windowRows;
+    const { space, inputRows, rowCodes, spanLength, windowRows, pixelCodes } = this;
     const columns = rowCodes / pixelCodes;
     const spareBytes = spanLength / 2 * pairBytes;
     return {
@@ -280,9 +282,7 @@ class KernelLayer {
 
   /** Exact sums: what each code of a row of the input adds to the sums of the windows that hold it. */
   private placeGrids(rowSums: readonly number[]): void {
-    const { space, spanLength, inputRows, rowCodes, stepCodes, layer: { tiles, driveBits } } = this;
-    const size = this.windowRows;
-    const pixelCodes = spanLength / size;
+    const { space, inputRows, rowCodes, stepCodes, pixelCodes, windowRows: size, layer: { tiles, driveBits } } = this;
     const gridRowBytes = evenOf(rowCodes / pixelCodes + size + 1) * doubleBytes;
     const gridBytes = (inputRows + size - 1) * gridRowBytes;
     const tileSumsBytes = size * evenOf(size + 1) * doubleBytes;
@@ -304,11 +304,11 @@ class KernelLayer {
    * one later, so that vectors of a grid are the same two windows for every code: the kernel would wait for what it wrote across two of them.
    */
   private placeChannelSums(rowSums: readonly number[], channel: number, oddColumn: number) {
-    const { space, places, spanLength, windowRows: size, layer: { tiles } } = this;
+    const { space, places, spanLength, pixelCodes, windowRows: size, layer: { tiles } } = this;
     const windows = evenOf(size + 1);
     const ofTiles = tiles.map((_, tile) => Array.from({ length: size * windows }, (_, at) => {
       const column = size - 1 - (at % windows) + oddColumn;
-      const index = (size - 1 - Math.floor(at / windows)) * spanLength + column * (spanLength / size) + channel;
+      const index = (size - 1 - Math.floor(at / windows)) * spanLength + column * pixelCodes + channel;
       return column >= 0 && column < size && places[index]?.tile === tile ? rowSums[index] + rowUnit : 0;
     }));
     const holds = ofTiles.map((sums) => sums.some((sum) => sum > 0));

@@ -102,7 +102,7 @@
   slope: i32;
   slopeLow: i32;
   slopeHigh: i32;
-  /** Whether a membrane might leave 32 bits. */
+  /** Not 0 where a membrane might leave 32 bits. */
   saturates: i32;
   /** The layer's scale: of two factors one is 1. */
   currentMultiplier: i32;
