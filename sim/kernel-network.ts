@@ -1,3 +1,4 @@
+import type { Scale } from '../firmware-protocol/numerics/index.js';
 import { layerKinds, neuronKinds } from '../proto/message.js';
 import { type KernelSettings, KernelSpace, structure } from './kernel.js';
 import { batchDrives, driveStructure, placeTile, rowBytes, slotCountOf, slotOf, tileStructure } from './kernel-tile.js';
@@ -6,15 +7,15 @@ import type { LayerCounts, ProgramLayer, ProgramTile, RunProgram } from './netwo
 
 const layerStructure = structure(
   [
-    'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes',
-    'bits', 'bitRows', 'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts',
-    'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits', 'lineCount', 'drivenRows', 'drivenCounts',
-    'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences', 'differenceBytes',
-    'rowPairs', 'rowPairsBytes', 'pairsBefore', 'pairs', 'pairEnds', 'sumGrids', 'gridBytes', 'gridRowBytes', 'gridOrigin', 'gridStepBytes', 'codeSums',
-    'tileSumsBytes', 'windowRows', 'addends', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes', 'spikes', 'threshold', 'poolSize',
-    'output', 'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
+    'positionRows', 'positionColumns', 'positionRowBytes', 'positionColumnBytes', 'input', 'spanCount', 'spanLength', 'spanBytes', 'bits', 'bitRows',
+    'bitRowBytes', 'rowCodes', 'stepRows', 'stepCodes', 'planeCounts', 'planesUsed', 'rowOffsets', 'rowTiles', 'tileCount', 'tiles', 'driveBits',
+    'lineCount', 'drivenRows', 'drivenCounts', 'waiting', 'waitingBytes', 'waitingCounts', 'waitingOutputs', 'sums', 'sumsBytes', 'differences',
+    'differenceBytes', 'pixelCodes', 'inputPairs', 'pairSums', 'pixelPairs', 'bandPairs', 'bandColumns', 'sumGrids', 'gridBytes', 'gridRowBytes',
+    'gridOrigin', 'gridStepBytes', 'codeSums', 'tileSumsBytes', 'windowRows', 'slotOffsets', 'outputs', 'neuronStride', 'sumsOfOutputs', 'membranes',
+    'spikes', 'threshold', 'leak', 'leakLow', 'leakHigh', 'slope', 'slopeLow', 'slopeHigh', 'saturates', 'currentMultiplier', 'poolSize', 'output',
+    'outputRowBytes', 'outputPixelBytes', 'drives', 'saturations', 'spikeCount',
   ],
-  ['currentFactor', 'leakFactor', 'slopeFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
+  ['currentFactor', 'driveFemtojoules', 'unitFemtojoules', 'energyFemtojoules'],
 );
 
 const codeSumsStructure = structure(['column', 'sums', 'sumsBytes'], []);
@@ -37,10 +38,10 @@ interface Shape {
 const bytesPerCode = 2;
 const doubleBytes = 8;
 const pairBytes = 8;
-const addendBytes = 8;
 /** Counts the rows of a tile in the fraction of their sum: up to 512 stay below 1. */
 const rowUnit = 2 ** -16;
 const planeLimit = 4;
+const mostDriveCode = 2 ** planeLimit - 1;
 /** Rows of a tile in one plane, and of all planes. */
 const drivenRowsBytes = 512 * 4 * planeLimit;
 /** Bits are read eight bytes at a time, and the place of no bit is past those of a word. */
@@ -56,7 +57,16 @@ function summedOutputs(outputs: number): number {
 /** A pixel is written with as many channels as were summed. */
 const pixelSlackBytes = 16 * bytesPerCode;
 const evenOf = (count: number) => (count + 1) & ~1;
-const factorOf = ({ multiplier, shift }: { multiplier: number; shift: number }) => multiplier * 2 ** -shift;
+const factorOf = ({ multiplier, shift }: Scale) => multiplier * 2 ** -shift;
+/** A fraction with 20 fractional bits, as an integer. */
+const twentyBitsOf = (fraction: Scale) => factorOf(fraction) * 2 ** 20;
+
+const fractionFields = (name: 'leak' | 'slope', multiplier: number) =>
+  ({ [name]: multiplier, [`${name}Low`]: multiplier % 2 ** 10, [`${name}High`]: 2 * Math.floor(multiplier / 2 ** 10) });
+
+/** Whole factors multiply integers, where nothing is rounded. */
+const currentFields = (factor: number) =>
+  (Number.isInteger(factor) ? { currentMultiplier: factor, currentFactor: 1 } : { currentMultiplier: 1, currentFactor: factor });
 
 const pooledShape = ({ outputChannels, outputHeight, outputWidth, poolSize }: ProgramLayer): Shape =>
   ({ channels: outputChannels, height: Math.floor(outputHeight / poolSize), width: Math.floor(outputWidth / poolSize) });
@@ -70,7 +80,7 @@ function isHeld(layer: ProgramLayer, fed: Shape): boolean {
     : layer.inputChannels === fed.channels && layer.inputHeight === fed.height && layer.inputWidth === fed.width;
   const fractions = neuron.kind === neuronKinds.lif ? [neuron.leak, neuron.negativeSlope] : [neuron.negativeSlope];
   return fits && driveBits <= planeLimit && factorOf(current) < 2 ** 20 && neuron.threshold >= 0 && neuron.threshold <= maximumInt32
-    && fractions.every((fraction) => fraction.multiplier <= 2 ** 20 && factorOf(fraction) <= 1);
+    && fractions.every((fraction) => Number.isInteger(twentyBitsOf(fraction)) && twentyBitsOf(fraction) <= 2 ** 20);
 }
 
 export function kernelHolds(program: RunProgram): boolean {
@@ -124,6 +134,8 @@ class KernelLayer {
   private readonly spanLength: number;
   /** Rows of a window, and its columns. */
   private readonly windowRows: number;
+  /** Codes of one row and column of the input; a linear layer's window has one column. */
+  private readonly pixelCodes: number;
 
   constructor(private readonly space: KernelSpace, private readonly macro: KernelMacro, readonly layer: ProgramLayer, fed: Shape, firstTile: number) {
     const { padding, stride, outputChannels, outputHeight, outputWidth, tiles, kind, kernel, driveBits, neuron, current, poolSize } = layer;
@@ -149,6 +161,7 @@ class KernelLayer {
     this.stepCodes = stride * codeStride;
     this.windowRows = isLinear ? 1 : kernel;
     this.spanLength = this.places.length / this.windowRows;
+    this.pixelCodes = this.spanLength / this.windowRows;
     this.planeCounts = space.take(this.inputRows * this.rowCodes * bytesPerCode);
     const { inputRows: bitRows, rowCodes, stepCodes, spanLength, planeCounts } = this;
     const bitRowBytes = (rowCodes >> 3) + bitSlackBytes;
@@ -164,9 +177,9 @@ class KernelLayer {
       neuronStride, sumsOfOutputs: space.take(this.neurons * 4), membranes: this.membranes, spikes: space.take(this.neurons * 2),
       threshold: isFiring ? neuron.threshold : maximumInt32,
       poolSize,
-      currentFactor: factorOf(current),
-      leakFactor: isFiring ? factorOf(neuron.leak) : 1,
-      slopeFactor: factorOf(neuron.negativeSlope),
+      ...currentFields(factorOf(current)),
+      ...fractionFields('leak', isFiring ? twentyBitsOf(neuron.leak) : 2 ** 20),
+      ...fractionFields('slope', twentyBitsOf(neuron.negativeSlope)),
       ...settingsOfDrives,
     });
     if (!this.placeDifferences(cells)) this.placeTiles(cells, firstTile);
@@ -183,6 +196,16 @@ class KernelLayer {
     return this.places.map((place) => (place === undefined ? nothing : pick(place)));
   }
 
+  /**
+   * Whether a membrane might leave 32 bits (1) or not (0): where a leak leaves half of one or less, that and a current below 2^30 can't.
+   * @param mostDifference of the lines of an output, where all rows are driven in one plane
+   */
+  private mightSaturate(mostDifference: number): number {
+    const { neuron, current } = this.layer;
+    const isHalved = neuron.kind === neuronKinds.lif && twentyBitsOf(neuron.leak) <= 2 ** 19;
+    return isHalved && mostDifference * mostDriveCode * factorOf(current) < 2 ** 30 - 1 ? 0 : 1;
+  }
+
   /** Bit-serial: rows of cells, tile by tile. */
   private placeTiles(cells: readonly TileCells[], firstTile: number): void {
     const { space, macro: { settings }, layer, places } = this;
@@ -196,6 +219,7 @@ class KernelLayer {
     space.integers(slotOffsets, this.lineCount).set(Array.from({ length: this.lineCount }, (_, line) => slotOf(line) * 4));
     space.write(this.at, layerStructure, {
       tiles, rowOffsets, slotOffsets, rowTiles: this.placeRowTiles(), ...this.roomForDrives(cells.length),
+      saturates: this.mightSaturate(cells.length * (settings.maximumCode - settings.minimumCode)),
     });
   }
 
@@ -222,7 +246,7 @@ class KernelLayer {
   /** Exact sums: differences of plus and minus lines, where they fit 16 bits. */
   private placeDifferences(cells: readonly TileCells[]): boolean {
     if (!this.macro.settings.isExact) return false;
-    const { space, layer: { outputChannels: outputs, outputWidth } } = this;
+    const { space, layer: { outputChannels: outputs } } = this;
     const rows = this.valuesOf(({ tile, row }) => cells[tile].codes.subarray(row * this.lineCount, (row + 1) * this.lineCount), new Int32Array(this.lineCount));
     const differencesOf = (codes: Int32Array) => Int32Array.from({ length: outputs }, (_, output) => codes[output] - codes[outputs + output]);
     const rowDifferences = rows.map(differencesOf);
@@ -234,47 +258,58 @@ class KernelLayer {
       const first = (index >> 1) * rowShorts * 2 + (index & 1);
       row.forEach((difference, output) => { shorts[first + output * 2] = difference; });
     });
-    const rowPairsBytes = ((this.rowCodes + this.spanLength) / 2 + 2) * pairBytes;
-    space.write(this.at, layerStructure, {
-      differences, differenceBytes: rowShorts * 4, rowPairsBytes, rowPairs: space.take(this.inputRows * rowPairsBytes),
-      pairsBefore: space.take(this.inputRows * (this.rowCodes + 2) * 2),
-      pairs: space.take((outputWidth * rows.length + this.spanLength) / 2 * pairBytes), pairEnds: space.take(outputWidth * 4),
-    });
+    const mostDifferences = rowDifferences[0].map((_, output) => rowDifferences.reduce((sum, row) => sum + Math.abs(row[output]), 0));
+    const saturates = this.mightSaturate(Math.max(...mostDifferences));
+    space.write(this.at, layerStructure, { differences, differenceBytes: rowShorts * 4, saturates, ...this.roomForPairs() });
     this.placeGrids(rows.map((codes) => codes.reduce((sum, code) => sum + code, 0)));
     return true;
   }
 
+  /** Driven pairs are written with one more past the last, and copied by columns of a window's height. */
+  private roomForPairs() {
+    const { space, inputRows, rowCodes, spanLength, windowRows, pixelCodes } = this;
+    const columns = rowCodes / pixelCodes;
+    const spareBytes = spanLength / 2 * pairBytes;
+    return {
+      pixelCodes,
+      inputPairs: space.take(inputRows * rowCodes / 2 * pairBytes + spareBytes),
+      pairSums: space.take((inputRows * rowCodes / 2 + 1) * pairBytes),
+      pixelPairs: space.take(columns * (inputRows + 1) * 4),
+      bandPairs: space.take(windowRows * rowCodes / 2 * pairBytes + spareBytes),
+      bandColumns: space.take((columns + 1) * 4),
+    };
+  }
+
   /** Exact sums: what each code of a row of the input adds to the sums of the windows that hold it. */
   private placeGrids(rowSums: readonly number[]): void {
-    const { space, spanLength, inputRows, rowCodes, stepCodes, layer: { tiles, driveBits } } = this;
-    const size = this.windowRows;
-    const pixelCodes = spanLength / size;
-    const gridRowBytes = (rowCodes / pixelCodes + size + 1) * doubleBytes;
+    const { space, inputRows, rowCodes, stepCodes, pixelCodes, windowRows: size, layer: { tiles, driveBits } } = this;
+    const gridRowBytes = evenOf(rowCodes / pixelCodes + size + 1) * doubleBytes;
     const gridBytes = (inputRows + size - 1) * gridRowBytes;
-    const tileSumsBytes = size * evenOf(size) * doubleBytes;
-    const channels = Array.from({ length: pixelCodes }, (_, channel) => this.placeChannelSums(rowSums, channel));
+    const tileSumsBytes = size * evenOf(size + 1) * doubleBytes;
+    const channels = Array.from({ length: 2 * pixelCodes }, (_, code) => this.placeChannelSums(rowSums, code % pixelCodes, Math.floor(code / pixelCodes)));
     const codeSums = space.take(rowCodes * codeSumsStructure.sizeBytes);
     for (let code = 0; code < rowCodes; code += 1) {
-      const { firstTile, sums, sumsBytes } = channels[code % pixelCodes];
-      const column = firstTile * driveBits * gridBytes + Math.floor(code / pixelCodes) * doubleBytes;
+      const { firstTile, sums, sumsBytes } = channels[code % (2 * pixelCodes)];
+      const column = firstTile * driveBits * gridBytes + Math.floor(code / (2 * pixelCodes)) * 2 * doubleBytes;
       space.write(codeSums + code * codeSumsStructure.sizeBytes, codeSumsStructure, { column, sums, sumsBytes });
     }
-    const mostTiles = Math.max(...channels.map(({ sumsBytes }) => sumsBytes)) / tileSumsBytes;
     space.write(this.at, layerStructure, {
       sumGrids: space.take(tiles.length * driveBits * gridBytes), gridBytes, gridRowBytes, codeSums, tileSumsBytes, windowRows: size,
       gridOrigin: (size - 1) * (gridRowBytes + doubleBytes), gridStepBytes: (stepCodes / pixelCodes) * doubleBytes,
-      addends: space.take((inputRows * rowCodes * driveBits * mostTiles + 1) * addendBytes),
     });
   }
 
-  /** Sums of the rows of one channel, of each tile that holds any. Backwards: in the first window that holds a code, it is last. */
-  private placeChannelSums(rowSums: readonly number[], channel: number) {
-    const { space, places, spanLength, windowRows: size, layer: { tiles } } = this;
-    const evenSize = evenOf(size);
-    const ofTiles = tiles.map((_, tile) => Array.from({ length: size * evenSize }, (_, at) => {
-      const column = size - 1 - (at % evenSize);
-      const index = (size - 1 - Math.floor(at / evenSize)) * spanLength + column * (spanLength / size) + channel;
-      return column >= 0 && places[index]?.tile === tile ? rowSums[index] + rowUnit : 0;
+  /**
+   * Sums of the rows of one channel, of each tile that holds any. Backwards: in the first window that holds a code, it is last. In an odd column they begin
+   * one later, so that vectors of a grid are the same two windows for every code: the kernel would wait for what it wrote across two of them.
+   */
+  private placeChannelSums(rowSums: readonly number[], channel: number, oddColumn: number) {
+    const { space, places, spanLength, pixelCodes, windowRows: size, layer: { tiles } } = this;
+    const windows = evenOf(size + 1);
+    const ofTiles = tiles.map((_, tile) => Array.from({ length: size * windows }, (_, at) => {
+      const column = size - 1 - (at % windows) + oddColumn;
+      const index = (size - 1 - Math.floor(at / windows)) * spanLength + column * pixelCodes + channel;
+      return column >= 0 && column < size && places[index]?.tile === tile ? rowSums[index] + rowUnit : 0;
     }));
     const holds = ofTiles.map((sums) => sums.some((sum) => sum > 0));
     const firstTile = Math.max(0, holds.indexOf(true));

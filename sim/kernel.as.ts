@@ -63,13 +63,15 @@
   /** Exact layers, otherwise 0: differences of each pair of a window's rows. */
   differences: usize;
   differenceBytes: u32;
-  /** Driven pairs of each row of the input, and of each pair how many of its row's are before it. */
-  rowPairs: usize;
-  rowPairsBytes: u32;
-  pairsBefore: usize;
-  /** Driven pairs of the windows of a row, and where those of each end. */
-  pairs: usize;
-  pairEnds: usize;
+  /** Codes of one row and column of the input that a window moves by; a linear layer's window has one column. */
+  pixelCodes: i32;
+  /** Driven pairs of the input, what each adds to the grids, and where those of each pixel begin, column by column. */
+  inputPairs: usize;
+  pairSums: usize;
+  pixelPairs: usize;
+  /** Driven pairs that a row of windows sees, and where those of each column begin. */
+  bandPairs: usize;
+  bandColumns: usize;
   /** Exact layers: sums of the codes of the driven rows of each tile and plane, for windows wherever they lie, even partly outside of the input. */
   sumGrids: usize;
   gridBytes: u32;
@@ -82,7 +84,6 @@
   tileSumsBytes: u32;
   /** Rows of a window, and its columns. */
   windowRows: i32;
-  addends: usize;
   /** Bit-serial layers: where in the sums of the lines those of an output are. */
   slotOffsets: usize;
   outputs: i32;
@@ -94,6 +95,17 @@
   /** int16, −1 where a neuron fires. */
   spikes: usize;
   threshold: i32;
+  /** As Fraction. */
+  leak: i32;
+  leakLow: i32;
+  leakHigh: i32;
+  slope: i32;
+  slopeLow: i32;
+  slopeHigh: i32;
+  /** Not 0 where a membrane might leave 32 bits. */
+  saturates: i32;
+  /** The layer's scale: of two factors one is 1. */
+  currentMultiplier: i32;
   poolSize: i32;
   /** The first code of the layer above, 0 in the last layer. */
   output: usize;
@@ -103,8 +115,6 @@
   saturations: i32;
   spikeCount: i32;
   currentFactor: f64;
-  leakFactor: f64;
-  slopeFactor: f64;
   /** Of one drive: charge of its conversions, and of its cells a unit of the summed codes. */
   driveFemtojoules: f64;
   unitFemtojoules: f64;
@@ -120,7 +130,7 @@ const quantileTable = memory.data(31 * 32 * 4, 16);
 /** The two keys of each round, splat. */
 const roundKeys = memory.data(7 * 32, 16);
 /** Vectors that every conversion needs. Loading one is a step; the compiler would build a constant anew wherever it is used. */
-const constants = memory.data(11 * 16, 16);
+const constants = memory.data(14 * 16, 16);
 /** Of each row of a tile whether a drive has it, a byte each. */
 const drivenFlags = memory.data(512, 16);
 /** Drives that are added up at once, and rows of a chunk: what one chunk of them needs has to fit the nearest cache. */
@@ -151,6 +161,9 @@ const multiplier1: u32 = 0xcd9e8d57;
 @inline const fractionPlace: usize = 128;
 @inline const stepPlace: usize = 144;
 @inline const onePlace: usize = 160;
+@inline const leastPlace: usize = 176;
+@inline const halfUnitPlace: usize = 192;
+@inline const lessThanHalfPlace: usize = 208;
 
 let isNoisy: bool = false;
 let seed: u32 = 0;
@@ -176,6 +189,9 @@ export function configure(chipSeed: u32, noiseStream: u32, factor: f32, minimum:
   v128.store(constants, i32x4.splat(4095), fractionPlace);
   v128.store(constants, i32x4.splat(1023), stepPlace);
   v128.store(constants, i32x4.splat(1), onePlace);
+  v128.store(constants, i32x4.splat(i32.MIN_VALUE), leastPlace);
+  v128.store(constants, i32x4.splat(1 << 19), halfUnitPlace);
+  v128.store(constants, i32x4.splat((1 << 19) - 1), lessThanHalfPlace);
   for (let round: u32 = 0; round < 7; round++) {
     v128.store(roundKeys + (round << 5), i32x4.splat(chipSeed + round * 0x9e3779b9));
     v128.store(roundKeys + (round << 5), i32x4.splat(noiseStream + round * 0xbb67ae85), 16);
@@ -506,22 +522,16 @@ function setDrive(drive: Drive, rows: usize, count: i32, position: u32, plane: i
 /** One bit a code and plane. What is read past the end of a row belongs to no window of it. */
 function markPlanes(layer: Layer): void {
   let codes = layer.input;
-  let used = i16x8.splat(0);
   const planeBytes = <usize>layer.bitRows * layer.bitRowBytes;
   for (let row = 0; row < layer.bitRows; row++, codes += <usize>layer.rowCodes << 1) {
     const bits = layer.bits + <usize>row * layer.bitRowBytes;
     for (let index: usize = 0; index < <usize>layer.rowCodes; index += 8) {
       const eight = v128.load(codes + (index << 1));
-      used = v128.or(used, eight);
       for (let plane: usize = 0; plane < <usize>layer.driveBits; plane++) {
         store<u8>(bits + plane * planeBytes + (index >> 3), i16x8.bitmask(i16x8.shl(eight, 15 - <i32>plane)));
       }
     }
   }
-  used = v128.or(used, v128.shuffle<i64>(used, used, 1, 0));
-  const codesUsed = i64x2.extract_lane(used, 0);
-  const word = <u32>(codesUsed | (codesUsed >> 32));
-  layer.planesUsed = min(layer.driveBits, 32 - <i32>clz((word | (word >> 16)) & 0xffff));
 }
 
 @inline function appendLowest(word: u64, offsets: usize, next: usize): u64 {
@@ -547,25 +557,39 @@ function markPlanes(layer: Layer): void {
  */
 function listDriven(layer: Layer, bits: usize, firstBit: i32, next: usize): usize {
   const spanBits = layer.spanLength;
+  if (spanBits + (firstBit & 7) > 64) return listLongSpans(layer, bits, firstBit, next);
+  const mask = ~(<u64>0) >> <u64>(64 - spanBits);
+  const bitRowBytes = layer.bitRowBytes;
+  const shift = <u64>(firstBit & 7);
   let offsets = layer.rowOffsets;
   let word: u64 = 0;
   let filled = 0;
-  for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
-    for (let index = 0, count = 0; index < spanBits; index += count) {
-      const first = firstBit + index;
-      count = min(spanBits - index, 64 - (first & 7));
-      const piece = load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7) << <u64>(64 - count) >> <u64>(64 - count);
-      if (filled + count > 64) {
-        next = append(word, offsets, next);
-        offsets += <usize>filled << 2;
-        word = 0;
-        filled = 0;
-      }
-      word |= piece << <u64>filled;
-      filled += count;
+  let at = bits + <usize>(firstBit >> 3);
+  for (const end = at + <usize>layer.spanCount * bitRowBytes; at < end; at += bitRowBytes, filled += spanBits) {
+    if (filled + spanBits > 64) {
+      next = append(word, offsets, next);
+      offsets += <usize>filled << 2;
+      word = 0;
+      filled = 0;
     }
+    word |= (load<u64>(at) >> shift & mask) << <u64>filled;
   }
   return append(word, offsets, next);
+}
+
+/** The same where a span may lie in more than one word: piece by piece. */
+function listLongSpans(layer: Layer, bits: usize, firstBit: i32, next: usize): usize {
+  let offsets = layer.rowOffsets;
+  for (let span = 0; span < layer.spanCount; span++, bits += layer.bitRowBytes) {
+    for (let index = 0, count = 0; index < layer.spanLength; index += count) {
+      const first = firstBit + index;
+      count = min(layer.spanLength - index, 64 - (first & 7));
+      const piece = load<u64>(bits + <usize>(first >> 3)) >> <u64>(first & 7) << <u64>(64 - count) >> <u64>(64 - count);
+      next = append(piece, offsets, next);
+      offsets += <usize>count << 2;
+    }
+  }
+  return next;
 }
 
 /** Lists the drives of a position where there is one tile, plane by plane. @returns whether there are any */
@@ -681,25 +705,56 @@ function subtractLines(layer: Layer, sums: usize, differences: usize): void {
 
 /** Two adjacent drive codes that are not both 0. */
 @unmanaged class Pair {
-  /** Where its differences would be if a window began with its row of the input. */
+  /** Where its differences would be if a window began with the first row and column of the input. */
   differences: u32;
   codes: u32;
 }
 
-/** Lists the driven pairs of a row of the input. Every pair is written, and the next one over it where it is not driven. */
-function listPairs(layer: Layer, codes: usize, first: usize, before: usize): void {
-  let next = first;
+/** Of a driven pair: the row of the grids where it is added, and what its codes add. */
+@unmanaged class PairSums {
+  gridRow: usize;
+  codeSums: usize;
+}
+
+/**
+ * Lists the driven pairs of the input column by column, so that those of a column that a window sees are adjacent. Every pair is written, and the next
+ * one over it where it is not driven. @returns how many there are
+ */
+function listPairs(layer: Layer): usize {
+  const rowBytes = <usize>layer.rowCodes << 1;
+  const pixelBytes = <usize>layer.pixelCodes << 1;
   const differenceBytes = layer.differenceBytes;
-  const end = <u32>(layer.rowCodes >> 1) * differenceBytes;
-  for (let differences: u32 = 0; differences < end; differences += differenceBytes, codes += 4, before += 4) {
-    const pair = changetype<Pair>(next);
-    const both = load<u32>(codes);
-    pair.differences = differences;
-    pair.codes = both;
-    store<u32>(before, <u32>((next - first) >> 3));
-    next += <usize>(both != 0) << 3;
+  const spanDifferences = <u32>(layer.spanLength >> 1) * differenceBytes;
+  let next = layer.inputPairs;
+  let pairSums = layer.pairSums;
+  let pixelPairs = layer.pixelPairs;
+  for (let column: usize = 0, first: u32 = 0; column < rowBytes; column += pixelBytes, first += (layer.pixelCodes >> 1) * differenceBytes) {
+    let pixel = layer.input + column;
+    let rowDifferences = first;
+    for (let row = 0, gridRow = layer.sumGrids; row < layer.bitRows; row++, gridRow += layer.gridRowBytes) {
+      store<u32>(pixelPairs, <u32>next);
+      pixelPairs += 4;
+      let codeSums = layer.codeSums + (column >> 1) * offsetof<CodeSums>();
+      let differences = rowDifferences;
+      for (let at = pixel, end = pixel + pixelBytes; at < end; at += 4) {
+        const both = load<u32>(at);
+        changetype<Pair>(next).differences = differences;
+        changetype<Pair>(next).codes = both;
+        changetype<PairSums>(pairSums).gridRow = gridRow;
+        changetype<PairSums>(pairSums).codeSums = codeSums;
+        const driven = <usize>(both != 0) << 3;
+        next += driven;
+        pairSums += driven;
+        differences += differenceBytes;
+        codeSums += offsetof<CodeSums>() << 1;
+      }
+      pixel += rowBytes;
+      rowDifferences += spanDifferences;
+    }
+    store<u32>(pixelPairs, <u32>next);
+    pixelPairs += 4;
   }
-  store<u32>(before, <u32>((next - first) >> 3));
+  return (next - layer.inputPairs) >> 3;
 }
 
 /** What a code of the input adds to the grids, plane by plane that it drives. */
@@ -711,69 +766,35 @@ function listPairs(layer: Layer, codes: usize, first: usize, before: usize): voi
   sumsBytes: u32;
 }
 
-/** Something to add to a grid. */
-@unmanaged class Addend {
-  grid: usize;
-  sums: usize;
-}
-
-/** Appends what one code adds to the grids, plane by plane. Every plane is written, and the next one over it where it is not driven. */
-function listAddends(layer: Layer, index: u32, code: u32, row: usize, next: usize): usize {
-  const place = changetype<CodeSums>(layer.codeSums + <usize>index * offsetof<CodeSums>());
-  const driveBits = <u32>layer.driveBits;
-  const gridBytes = layer.gridBytes;
-  let grid = row + place.column;
-  let sums = place.sums;
-  for (const end = sums + place.sumsBytes; sums < end; sums += layer.tileSumsBytes) {
-    for (let plane: u32 = 0; plane < driveBits; plane++, grid += gridBytes) {
-      const addend = changetype<Addend>(next);
-      addend.grid = grid;
-      addend.sums = sums;
-      next += <usize>((code >> plane) & 1) << 3;
-    }
-  }
-  return next;
-}
-
-/** Adds to all windows that hold a code, two at a time. */
-function addToGrids(layer: Layer, end: usize): void {
-  const rowBytes = <usize>((layer.windowRows + 1) >> 1) << 4;
-  const gridRowBytes = layer.gridRowBytes;
-  const sumsBytes = layer.tileSumsBytes;
-  for (let at = layer.addends; at < end; at += 8) {
-    const addend = changetype<Addend>(at);
-    let grid = addend.grid;
-    let sums = addend.sums;
-    for (const last = sums + sumsBytes; sums < last; grid += gridRowBytes) {
-      for (let to = grid, rowEnd = sums + rowBytes; sums < rowEnd; to += 16, sums += 16) {
+/** Adds what a code adds in one plane to all windows that hold it, two at a time. @param row of the first tile's grid of that plane */
+@inline function addCode(layer: Layer, code: CodeSums, row: usize): void {
+  const rowBytes = <usize>((layer.windowRows + 2) >> 1) << 4;
+  const gridRowBytes = <usize>layer.gridRowBytes;
+  let sums = code.sums;
+  let grid = row + code.column;
+  for (const end = sums + code.sumsBytes; sums < end; grid += <usize>layer.driveBits * layer.gridBytes) {
+    let first = grid;
+    for (const last = sums + layer.tileSumsBytes; sums < last; first += gridRowBytes) {
+      for (let to = first, rowEnd = sums + rowBytes; sums < rowEnd; to += 16, sums += 16) {
         v128.store(to, f64x2.add(v128.load(to), v128.load(sums)));
       }
     }
   }
 }
 
-/** Lists driven pairs row by row of the input, and adds up what bit-serial conversion would take. */
+/** Lists the driven pairs of the input, and adds up what bit-serial conversion would take, bit by bit of their codes. */
 function gatherPairs(layer: Layer): void {
-  clear(layer.sumGrids, <usize>(layer.tileCount * layer.driveBits) * layer.gridBytes);
-  let codes = layer.input;
-  let first = layer.rowPairs;
-  let addends = layer.addends;
-  let gridRow = layer.sumGrids;
-  const beforeBytes = <usize>(layer.rowCodes + 2) << 1;
-  for (let row = 0, before = layer.pairsBefore; row < layer.bitRows; row++, before += beforeBytes) {
-    listPairs(layer, codes, first, before);
-    const end = first + (<usize>load<u32>(before + beforeBytes - 4) << 3);
-    for (let at = first; at < end; at += 8) {
-      const pair = changetype<Pair>(at);
-      const index = (pair.differences / layer.differenceBytes) << 1;
-      addends = listAddends(layer, index, pair.codes & 0xffff, gridRow, addends);
-      addends = listAddends(layer, index + 1, pair.codes >> 16, gridRow, addends);
+  const tileBytes = <usize>layer.driveBits * layer.gridBytes;
+  for (let tile = 0, grid = layer.sumGrids; tile < layer.tileCount; tile++, grid += tileBytes) clear(grid, <usize>layer.planesUsed * layer.gridBytes);
+  const count = listPairs(layer);
+  let pair = layer.inputPairs;
+  for (let at = layer.pairSums, end = at + (count << 3); at < end; at += 8, pair += 8) {
+    const sums = changetype<PairSums>(at);
+    for (let codes = changetype<Pair>(pair).codes; codes != 0; codes &= codes - 1) {
+      const bit = <usize>ctz(codes);
+      addCode(layer, changetype<CodeSums>(sums.codeSums + (bit >> 4) * offsetof<CodeSums>()), sums.gridRow + (bit & 15) * layer.gridBytes);
     }
-    gridRow += layer.gridRowBytes;
-    codes += <usize>layer.rowCodes << 1;
-    first += layer.rowPairsBytes;
   }
-  addToGrids(layer, addends);
 }
 
 /** Books the drives of one tile and plane: of a window with driven rows the sum is above 0, if only by its fraction. */
@@ -798,29 +819,29 @@ function bookGrid(layer: Layer, grid: usize): void {
 
 function bookGrids(layer: Layer): void {
   const first = layer.sumGrids + layer.gridOrigin;
-  for (let grid = 0; grid < layer.tileCount * layer.driveBits; grid++) bookGrid(layer, first + <usize>grid * layer.gridBytes);
+  for (let tile = 0; tile < layer.tileCount; tile++) {
+    for (let plane = 0; plane < layer.planesUsed; plane++) bookGrid(layer, first + <usize>(tile * layer.driveBits + plane) * layer.gridBytes);
+  }
 }
 
 /**
- * Lists the driven pairs of a window, span by span. Each span is copied at its full length, because a loop that ends now here, now there costs a
- * mispredicted branch; what is past its driven pairs is written over. @returns the end of the list
+ * Lists the driven pairs that a row of windows sees, column by column: those of a window are adjacent. Each column is copied at its full length, because a
+ * loop that ends now here, now there costs a mispredicted branch; what is past its driven pairs is written over.
  */
-function listWindow(layer: Layer, row: i32, firstPair: i32, next: usize): usize {
-  const beforeBytes = <usize>(layer.rowCodes + 2) << 1;
-  let before = layer.pairsBefore + <usize>row * beforeBytes + (<usize>firstPair << 2);
-  let rowPairs = layer.rowPairs + <usize>row * layer.rowPairsBytes;
-  const spanBytes = <usize>layer.spanLength << 2;
-  const spanDifferences = <u32>(layer.spanLength >> 1) * layer.differenceBytes;
-  let place: u32 = 0;
-  for (let span = 0; span < layer.spanCount; span++, before += beforeBytes, rowPairs += layer.rowPairsBytes) {
-    const first = <usize>load<u32>(before);
-    const from = rowPairs + (first << 3);
-    const places = i64x2.splat(place);
-    for (let at: usize = 0; at < spanBytes; at += 16) v128.store(next + at, i32x4.add(v128.load(from + at), places));
-    next += (<usize>load<u32>(before + (spanBytes >> 1)) - first) << 3;
-    place += spanDifferences;
+function listBand(layer: Layer, row: i32): void {
+  const columnBytes = <usize>(layer.windowRows * layer.pixelCodes) << 2;
+  const windowPixels = <usize>layer.windowRows << 2;
+  const pixelsBytes = <usize>(layer.bitRows + 1) << 2;
+  let next = layer.bandPairs;
+  let columns = layer.bandColumns;
+  let pixel = layer.pixelPairs + (<usize>row << 2);
+  for (const end = pixel + <usize>(layer.rowCodes / layer.pixelCodes) * pixelsBytes; pixel < end; pixel += pixelsBytes, columns += 4) {
+    store<u32>(columns, <u32>next);
+    const from = <usize>load<u32>(pixel);
+    for (let at: usize = 0; at < columnBytes; at += 16) v128.store(next + at, v128.load(from + at));
+    next += <usize>load<u32>(pixel + windowPixels) - from;
   }
-  return next;
+  store<u32>(columns, <u32>next);
 }
 
 /** 12 outputs: the differences of the driven pairs of rows by their drive codes. */
@@ -860,100 +881,142 @@ function addPairs16(pair: usize, end: usize, differences: usize, sums: usize): v
  * block, so that their differences stay in the nearest cache from position to position.
  */
 function addPositions(layer: Layer, row: i32, currents: usize): void {
-  const stepPairs = layer.stepCodes >> 1;
-  for (let column = 0, next = layer.pairs; column < layer.positionColumns; column++) {
-    next = listWindow(layer, row * layer.stepRows, column * stepPairs, next);
-    store<u32>(layer.pairEnds + (<usize>column << 2), <u32>next);
-  }
+  listBand(layer, row * layer.stepRows);
   const bytes = <usize>layer.neuronStride << 2;
+  const rowDifferences = <usize>(row * layer.stepRows * (layer.spanLength >> 1)) * layer.differenceBytes;
+  const stepDifferences = <usize>(layer.stepRows * (layer.pixelCodes >> 1)) * layer.differenceBytes;
+  const stepColumns = <usize>layer.stepRows << 2;
+  const windowColumns = <usize>layer.windowRows << 2;
   for (let block: usize = 0; block < bytes; block += 64) {
-    let differences = layer.differences + block;
-    let sums = currents + block;
-    for (let column = 0, from = layer.pairs; column < layer.positionColumns; column++) {
-      const end = <usize>load<u32>(layer.pairEnds + (<usize>column << 2));
-      if (block + 48 < bytes) addPairs16(from, end, differences, sums);
-      else addPairs12(from, end, differences, sums);
-      from = end;
-      sums += bytes;
-      differences -= <usize>stepPairs * layer.differenceBytes;
+    let differences = layer.differences + block - rowDifferences;
+    let columns = layer.bandColumns;
+    for (let sums = currents + block, end = sums + <usize>layer.positionColumns * bytes; sums < end; sums += bytes) {
+      const from = <usize>load<u32>(columns);
+      const to = <usize>load<u32>(columns + windowColumns);
+      if (block + 48 < bytes) addPairs16(from, to, differences, sums);
+      else addPairs12(from, to, differences, sums);
+      columns += stepColumns;
+      differences -= stepDifferences;
     }
   }
 }
 
-/** Currents of four sums: the layer's scale times them. Where that is a whole number there is nothing to round. */
-@inline function scaled(sums: v128, isWhole: bool, whole: v128, factor: v128): v128 {
-  if (isWhole) return i32x4.mul(sums, whole);
-  return integers(rounded(f64x2.mul(lowDoubles(sums), factor)), rounded(f64x2.mul(highDoubles(sums), factor)));
+@inline function neuronBytes(layer: Layer): usize {
+  return <usize>(layer.positionRows * layer.positionColumns * layer.neuronStride) << 2;
+}
+
+/** Makes sums currents, where the layer's scale is no whole number. */
+function scaleSums(layer: Layer): void {
+  const factor = f64x2.splat(layer.currentFactor);
+  for (let at = layer.sumsOfOutputs, end = at + neuronBytes(layer); at < end; at += 16) {
+    const sums = v128.load(at);
+    v128.store(at, integers(rounded(f64x2.mul(lowDoubles(sums), factor)), rounded(f64x2.mul(highDoubles(sums), factor))));
+  }
+}
+
+/** A multiplier of 0 to 2^20 that stands for a fraction of 2^20, and its digits: the lowest ten bits, and twice those above. */
+@unmanaged class Fraction {
+  multiplier: i32;
+  low: i32;
+  high: i32;
 }
 
 /**
- * A negative sum times the slope, to the nearest integer: cutting off the fraction rounds halves away from zero once one half is taken off. The
- * larger of that and the sum is the sum itself where it is not negative, because the slope is at most 1.
+ * floor((value · multiplier + half) / 2^20) of any int32, in 32 bits: the value is 2^11 · upper + lower, the multiplier 2^9 · high + low. What a shift
+ * cuts off is less than one unit of what is added after it, so it changes no digit above.
  */
-@inline function stepped(membranes: v128, currents: v128, leak: v128, slope: v128): v128 {
-  const kept = rounded(f64x2.mul(membranes, leak));
-  const sum = f64x2.pmin(f64x2.splat(2147483647), f64x2.pmax(f64x2.splat(-2147483648), f64x2.add(kept, currents)));
-  return f64x2.trunc(f64x2.pmax(sum, f64x2.sub(f64x2.mul(sum, slope), v128.load(constants, halfPlace))));
+@inline function fractionOf(values: v128, fraction: usize, half: v128): v128 {
+  const upper = i32x4.shr_s(values, 11);
+  const lower = i32x4.sub(values, i32x4.shl(upper, 11));
+  const rest = i32x4.shr_s(i32x4.add(i32x4.mul(lower, v128.load32_splat(fraction, offsetof<Fraction>("multiplier"))), half), 11);
+  const middle = i32x4.shr_s(i32x4.add(i32x4.mul(upper, v128.load32_splat(fraction, offsetof<Fraction>("low"))), rest), 9);
+  return i32x4.add(i32x4.mul(upper, v128.load32_splat(fraction, offsetof<Fraction>("high"))), middle);
+}
+
+/** The sum of two, saturated: the second is cut to what the first leaves room for. */
+@inline function saturatedSum(one: v128, other: v128): v128 {
+  const zero = i32x4.splat(0);
+  const most = i32x4.sub(v128.load(constants, tailPlace), i32x4.max_s(one, zero));
+  const least = i32x4.sub(v128.load(constants, leastPlace), i32x4.min_s(one, zero));
+  return i32x4.add(one, i32x4.max_s(least, i32x4.min_s(most, other)));
+}
+
+/**
+ * Membranes after a timestep. Halves go away from zero: to a negative value one half less a unit is added before its fraction is cut off. The larger
+ * of a negative sum and the slope times it is the latter, because the slope is at most 1.
+ */
+@inline function stepped(layer: Layer, saturates: bool, membranes: v128, currents: v128): v128 {
+  const half = v128.load(constants, halfUnitPlace);
+  const kept = fractionOf(membranes, changetype<usize>(layer) + offsetof<Layer>("leak"), i32x4.add(half, i32x4.shr_s(membranes, 31)));
+  const sums = saturates ? saturatedSum(kept, currents) : i32x4.add(kept, currents);
+  const negative = i32x4.min_s(sums, i32x4.splat(0));
+  return i32x4.max_s(sums, fractionOf(negative, changetype<usize>(layer) + offsetof<Layer>("slope"), v128.load(constants, lessThanHalfPlace)));
 }
 
 /** One timestep of all neurons. Whoever fired is above the threshold still, so that needs no place of its own. */
 function fire(layer: Layer): void {
-  const threshold = i32x4.splat(layer.threshold);
-  const leak = f64x2.splat(layer.leakFactor);
-  const slope = f64x2.splat(layer.slopeFactor);
-  const factor = f64x2.splat(layer.currentFactor);
-  const isWhole = layer.currentFactor == Math.floor(layer.currentFactor);
-  const whole = i32x4.splat(<i32>layer.currentFactor);
-  const bytes = <usize>(layer.positionRows * layer.positionColumns * layer.neuronStride) << 2;
-  let fired = 0;
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const before = v128.load(layer.membranes + at);
-    const sums = v128.load(layer.sumsOfOutputs + at);
-    if (!v128.any_true(v128.or(before, sums))) {
-      store<u64>(layer.spikes + (at >> 1), 0);
-      continue;
-    }
-    const current = scaled(sums, isWhole, whole, factor);
-    const kept = v128.andnot(before, i32x4.gt_s(before, threshold));
-    const low = stepped(lowDoubles(kept), lowDoubles(current), leak, slope);
-    const after = integers(low, stepped(highDoubles(kept), highDoubles(current), leak, slope));
-    v128.store(layer.membranes + at, after);
-    const spikes = i32x4.gt_s(after, threshold);
-    fired += popcnt(i32x4.bitmask(spikes));
-    v128.store_lane<i64>(layer.spikes + (at >> 1), i16x8.narrow_i32x4_s(spikes, spikes), 0);
+  if (layer.currentFactor != 1) scaleSums(layer);
+  const threshold = v128.load32_splat(changetype<usize>(layer), offsetof<Layer>("threshold"));
+  const multiplier = v128.load32_splat(changetype<usize>(layer), offsetof<Layer>("currentMultiplier"));
+  const saturates = layer.saturates != 0;
+  let sums = layer.sumsOfOutputs;
+  let spikes = layer.spikes;
+  let fired = i32x4.splat(0);
+  for (let at = layer.membranes, end = at + neuronBytes(layer); at < end; at += 16, sums += 16, spikes += 8) {
+    const before = v128.load(at);
+    const after = stepped(layer, saturates, v128.andnot(before, i32x4.gt_s(before, threshold)), i32x4.mul(v128.load(sums), multiplier));
+    v128.store(at, after);
+    const above = i32x4.gt_s(after, threshold);
+    fired = i32x4.sub(fired, above);
+    v128.store_lane<i64>(spikes, i16x8.narrow_i32x4_s(above, above), 0);
   }
-  layer.spikeCount = fired;
+  layer.spikeCount = <i32>total(fired);
 }
 
-/** Counts spikes over squares, four channels at a time, straight into the layer above. What spills over the channels is 0, and written again. */
+/** Spikes of four channels over a square. */
+@inline function countSquare(first: usize, rowBytes: usize, squareRowsBytes: usize, pixelBytes: usize, squarePixelsBytes: usize): v128 {
+  let count = i16x8.splat(0);
+  for (let row = first, end = first + squareRowsBytes; row < end; row += rowBytes) {
+    for (let at = row, rowEnd = row + squarePixelsBytes; at < rowEnd; at += pixelBytes) count = i16x8.sub(count, v128.load64_zero(at));
+  }
+  return count;
+}
+
+/** Counts spikes over squares, straight into the layer above. What spills over the channels is 0, and written again. */
 function pool(layer: Layer): void {
-  const size = layer.poolSize;
   const pixelBytes = <usize>layer.neuronStride << 1;
   const rowBytes = pixelBytes * layer.positionColumns;
-  for (let row = 0; row < layer.positionRows / size; row++) {
-    for (let column = 0; column < layer.positionColumns / size; column++) {
-      const square = layer.spikes + <usize>(row * size) * rowBytes + <usize>(column * size) * pixelBytes;
-      const counts = layer.output + <usize>row * layer.outputRowBytes + <usize>column * layer.outputPixelBytes;
+  const squarePixelsBytes = pixelBytes * layer.poolSize;
+  const squareRowsBytes = rowBytes * layer.poolSize;
+  const squaresBytes = <usize>(layer.positionColumns / layer.poolSize) * squarePixelsBytes;
+  let squares = layer.spikes;
+  let counts = layer.output;
+  for (const end = squares + <usize>(layer.positionRows / layer.poolSize) * squareRowsBytes; squares < end; squares += squareRowsBytes) {
+    let pixel = counts;
+    for (let square = squares, rowEnd = squares + squaresBytes; square < rowEnd; square += squarePixelsBytes) {
       for (let channel: usize = 0; channel < pixelBytes; channel += 8) {
-        let count = i16x8.splat(0);
-        for (let dy = 0; dy < size; dy++) {
-          for (let dx = 0; dx < size; dx++) {
-            count = i16x8.sub(count, v128.load64_zero(square + <usize>dy * rowBytes + <usize>dx * pixelBytes + channel));
-          }
-        }
-        v128.store_lane<i64>(counts + channel, count, 0);
+        v128.store_lane<i64>(pixel + channel, countSquare(square + channel, rowBytes, squareRowsBytes, pixelBytes, squarePixelsBytes), 0);
       }
+      pixel += layer.outputPixelBytes;
     }
+    counts += layer.outputRowBytes;
   }
 }
 
-/** Counts the planes in which codes are driven. All rows of the input lie one after the other, so that they are one row here. */
+/** Counts the planes in which codes are driven, and those that any code drives. All rows of the input lie one after the other, as one row here. */
 function countPlanes(layer: Layer): void {
   const bytes = <usize>(layer.bitRows * layer.rowCodes) << 1;
+  let used = i16x8.splat(0);
   for (let at: usize = 0; at < bytes; at += 16) {
     const counts = layer.planeCounts + at;
-    v128.store(counts, i16x8.add(v128.load(counts), i8x16.popcnt(v128.load(layer.input + at))));
+    const codes = v128.load(layer.input + at);
+    used = v128.or(used, codes);
+    v128.store(counts, i16x8.add(v128.load(counts), i8x16.popcnt(codes)));
   }
+  used = v128.or(used, v128.shuffle<i64>(used, used, 1, 0));
+  const codesUsed = i64x2.extract_lane(used, 0);
+  const word = <u32>(codesUsed | (codesUsed >> 32));
+  layer.planesUsed = min(layer.driveBits, 32 - <i32>clz((word | (word >> 16)) & 0xffff));
 }
 
 /** All positions bit-serially, in batches: every tile and plane with a driven row is converted. */

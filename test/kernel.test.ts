@@ -133,7 +133,7 @@ function tilesOf(inputs: number, outputs: number, next: (bound: number) => numbe
 const pooled = ({ outputChannels, outputHeight, outputWidth, poolSize }: ProgramLayer): Shape =>
   ({ channels: outputChannels, height: Math.floor(outputHeight / poolSize), width: Math.floor(outputWidth / poolSize) });
 
-/** A layer of any geometry that fits on what it is fed with; its currents are about as large as its threshold. */
+/** A layer of any geometry that fits on what it is fed with; its currents are about as large as its threshold, or so large that membranes saturate. */
 function layerOf({ channels, height, width }: Shape, isLast: boolean, maximumCode: number, range: number, next: (bound: number) => number): ProgramLayer {
   const isLinear = isLast || next(4) === 0;
   const padding = isLinear ? 0 : next(3);
@@ -150,7 +150,9 @@ function layerOf({ channels, height, width }: Shape, isLast: boolean, maximumCod
     name: isLinear ? 'linear' : 'convolution', kind: isLinear ? layerKinds.linear : layerKinds.convolution,
     ...(isLinear ? { inputChannels: inputs, inputHeight: 1, inputWidth: 1 } : { inputChannels: channels, inputHeight: height, inputWidth: width }),
     outputChannels, outputHeight, outputWidth, kernel, stride, padding, driveBits: 4, range,
-    current: { multiplier: Math.min(2 ** 22 - 1, Math.max(1, Math.round(unit * 2 ** (shift - 20) * (1 + next(20))))), shift },
+    current: next(5) === 0
+      ? { multiplier: 1 + next(2 ** 19), shift: 0 }
+      : { multiplier: Math.min(2 ** 22 - 1, Math.max(1, Math.round(unit * 2 ** (shift - 20) * (1 + next(20))))), shift },
     neuron: { kind: isLast ? neuronKinds.accumulate : neuronKinds.lif, threshold: next(3) === 0 ? 0 : next(60), leak: fraction(), negativeSlope: fraction() },
     poolSize: 1 + next(Math.min(3, outputHeight, outputWidth)),
     tiles: tilesOf(inputs, outputChannels, next),
