@@ -17,7 +17,10 @@ interface Vectors {
   readonly gaussian: [word: string, deviate: number][];
   readonly conversion: [sum: number, noise256: number, gainQ20: number, offset: number, result: number][];
   readonly lif: { threshold: number; leak: number; slope: number; shift: number; currents: number[]; membranes: number[]; spikes: number[] };
-  readonly confidence: { multiplier: number; shift: number; membranes: number[][]; confidenceQ24: number[]; entropyQ24: number[]; marginQ24: number[]; relativeMarginQ24: number[] };
+  readonly confidence: {
+    multiplier: number; shift: number; membranes: number[][];
+    confidenceQ24: number[]; entropyQ24: number[]; marginQ24: number[]; relativeMarginQ24: number[];
+  };
 }
 
 const path = join(import.meta.dirname, '..', 'firmware-protocol', 'vectors', 'numerics.json');

@@ -198,7 +198,9 @@ export class ServiceClient {
     return (await this.#json<{ thresholds: ThresholdEntry[] }>(`/v1/chips/${encodeURIComponent(chipId)}/thresholds`)).thresholds;
   }
 
-  writeThreshold(chipId: string, threshold: Pick<ThresholdEntry, 'model' | 'threshold'> & Partial<Pick<ThresholdEntry, 'rule'>> & { readonly source?: string }): Promise<ThresholdEntry> {
+  writeThreshold(
+    chipId: string, threshold: Pick<ThresholdEntry, 'model' | 'threshold'> & Partial<Pick<ThresholdEntry, 'rule'>> & { readonly source?: string },
+  ): Promise<ThresholdEntry> {
     return this.#put(`/v1/chips/${encodeURIComponent(chipId)}/thresholds`, threshold);
   }
 

@@ -39,7 +39,8 @@ export interface JudgeOptions {
 }
 
 /** The same integers as on the device, so that the decisions are the same. */
-export function judge(courses: readonly Course[], rule: StopRule, { temperature = 1, membraneUnitsPerNetworkUnit = softwareUnits }: JudgeOptions = {}): Judgement[] {
+export function judge(courses: readonly Course[], rule: StopRule, options: JudgeOptions = {}): Judgement[] {
+  const { temperature = 1, membraneUnitsPerNetworkUnit = softwareUnits } = options;
   const by = scaleOf(rule, temperature, membraneUnitsPerNetworkUnit);
   return courses.map(({ label, membranes }) => {
     const gate = new StopGate(membranes[0].length, by, rule);

@@ -1,5 +1,4 @@
-import type { StopRule } from '../../firmware-protocol/numerics/index.js';
-import { thresholdQ24 } from '../../firmware-protocol/numerics/index.js';
+import { type StopRule, thresholdQ24 } from '../../firmware-protocol/numerics/index.js';
 import { type Course, type Frontier, frontierAt, judge, type Judgement, stopOf } from './course.js';
 import { acrossHalves, fitThreshold, type HalvesOptions, type HalvesReport, type Shape, shapes } from './fit.js';
 import { type Threshold, thresholdLimits } from './policy.js';

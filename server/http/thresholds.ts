@@ -43,7 +43,8 @@ export function thresholdRoutes(app: App, { chips, thresholds, models, registry 
     const arrayState = (await registry.statusOf(chipId))?.arrayState;
     if (arrayState === undefined) throw new MacroError('DEVICE_UNREACHABLE', `no device that holds chip ${chipId} answers`, { field: 'id' });
     chips.meet(chipId);
-    const stored = { chipId, model: body.model, arrayState, rule: stopRule, threshold: body.threshold, storedAt: new Date().toISOString(), source: body.source ?? null };
+    const { model, threshold: kept, source = null } = body;
+    const stored = { chipId, model, arrayState, rule: stopRule, threshold: kept, storedAt: new Date().toISOString(), source };
     thresholds.add(stored);
     return { ...stored, isCurrent: true };
   });

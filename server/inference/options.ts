@@ -43,7 +43,9 @@ function oneOf<Choice extends string>(field: string, choices: readonly Choice[],
 
 function thresholdOf(given: string | number): Threshold {
   const numbers = String(given).split(',').map((text) => (text.trim() === '' ? Number.NaN : Number(text)));
-  if (numbers.some(Number.isNaN)) throw new MacroError('BAD_THRESHOLD', `threshold is ${given}; it is a number, or one a timestep: 0.5,0.4`, { field: 'threshold' });
+  if (numbers.some(Number.isNaN)) {
+    throw new MacroError('BAD_THRESHOLD', `threshold is ${given}; it is a number, or one a timestep: 0.5,0.4`, { field: 'threshold' });
+  }
   return numbers.length === 1 ? numbers[0] : numbers;
 }
 

@@ -76,7 +76,11 @@ export const networkSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   title: 'network.json of a bundle',
   ...header,
-  properties: { ...header.properties, layers: { ...header.properties.layers, items: { anyOf: [convolutionLayer, hiddenLinearLayer, outputLayer] } }, earlyStop: policySchema },
+  properties: {
+    ...header.properties,
+    layers: { ...header.properties.layers, items: { anyOf: [convolutionLayer, hiddenLinearLayer, outputLayer] } },
+    earlyStop: policySchema,
+  },
 };
 
 export type ConvolutionLayer = Static<typeof convolutionLayer>;

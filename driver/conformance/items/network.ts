@@ -55,7 +55,8 @@ async function runOnBoard(
   { rule = 0, thresholdsQ24 = [] }: Partial<EarlyStop> = {},
 ): Promise<Run> {
   const framesSha256 = await conversation.upload(packNibbles(frames));
-  const id = await conversation.begin('runNetwork', { programSha256, framesSha256, inferenceNumber, earlyStop: { thresholdQ24, confidence, rule, thresholdsQ24 } });
+  const earlyStop = { thresholdQ24, confidence, rule, thresholdsQ24 };
+  const id = await conversation.begin('runNetwork', { programSha256, framesSha256, inferenceNumber, earlyStop });
   const final = await conversation.answer(id, 0, 'RunNetwork', 60_000);
   const result = expectResult(final, 'runNetwork');
   return { steps: conversation.progressOf(id).flatMap(({ timestep }) => timestep ?? []), result };
