@@ -137,11 +137,13 @@ t.test('an audited run answers as it would, and says what it would have been', a
   t.match(plain.at(-1).summary.audit, null);
   const text = await prime('infer', '--model', model, '--input', digits, ...stop, '--audit', '0.5');
   t.match(text.stdout, /\naudit of \d+ recordings, \d+ of them stopped early: the stop costs .* points of accuracy and saves .* % of the timesteps\n$/);
-  const { body } = await call(b, `/v1/inferences?model=${b.model}&wait=60&audit=1&rule=margin&threshold=0.01&timesteps=true`, { method: 'POST', body: digitForm(2) });
+  const post = (query: string, digits: number) => call(b, `/v1/inferences?model=${b.model}&${query}`, { method: 'POST', body: digitForm(digits) });
+  const { body } = await post('wait=60&audit=1&rule=margin&threshold=0.01&timesteps=true', 2);
   t.match(body.results, [{ predictionAtEnd: Number, timesteps: [{ membranes: Array, conversions: Number }, {}, {}, {}] }, {}]);
-  for (const [query, code] of [['audit=1&earlyStop=false', 'BAD_REQUEST'], ['rule=margin', 'BAD_THRESHOLD'], ['threshold=0.1,x', 'BAD_THRESHOLD'], ['rule=luck', 'BAD_REQUEST']]) {
-    t.match((await call(b, `/v1/inferences?model=${b.model}&${query}`, { method: 'POST', body: digitForm(1) })).body, { code }, query);
-  }
+  const wrongQueries = [
+    ['audit=1&earlyStop=false', 'BAD_REQUEST'], ['rule=margin', 'BAD_THRESHOLD'], ['threshold=0.1,x', 'BAD_THRESHOLD'], ['rule=luck', 'BAD_REQUEST'],
+  ];
+  for (const [query, code] of wrongQueries) t.match((await post(query, 1)).body, { code }, query);
 });
 
 t.test('a board that knows the softmax alone leaves other rules to the host', async (t) => {
@@ -151,7 +153,8 @@ t.test('a board that knows the softmax alone leaves other rules to the host', as
     const [late, now] = [await old.infer(...words), await current.infer(...words)];
     t.equal(late.exitCode, 0, late.stderr);
     t.strictSame(late.lines().slice(0, -1), now.lines().slice(0, -1), 'the same decisions');
-    t.match(await old.infer(...words, '--execution', 'device'), { exitCode: 1, stderr: /^METHOD_UNSUPPORTED: execution on the device needs StopRules for the rule/ });
+    const onDevice = await old.infer(...words, '--execution', 'device');
+    t.match(onDevice, { exitCode: 1, stderr: /^METHOD_UNSUPPORTED: execution on the device needs StopRules for the rule/ });
   }
   t.equal((await old.infer('--threshold', '0.11', '--execution', 'device')).exitCode, 0);
 });

@@ -3,8 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { packageFolder } from '../../server/version.js';
-import { committedReport, committedSearch } from '../rig/committed-search.js';
+import { committedReport, committedSearch, filmedSet } from '../rig/committed-search.js';
 import { firmwareSkip, make } from '../rig/firmware-board.js';
+import { chips } from './chips.js';
 import { soakDecoder } from './decoder.js';
 import { paced } from './paced.js';
 import { sigkill } from './sigkill.js';
@@ -19,6 +20,9 @@ const kills = 50;
 const killSeed = 1;
 const cleanEfficiency = 0.84;
 const noisyShare = 0.8;
+const searchSecondsLimit = 900;
+/** How far accuracy on noisy devices may lie below that of software in PyTorch. */
+const accuracyBehind = 0.015;
 
 const say = (text: string) => void process.stdout.write(`${text}\n`);
 const percent = (fraction: number) => `${(100 * fraction).toFixed(1)} %`;
@@ -59,9 +63,30 @@ const parts: Readonly<Record<string, () => Promise<string | undefined>>> = {
     if (amidPulses < kills / 5) return `only ${amidPulses} kills lie between the first and the last pulse`;
     return problems.length === 0 ? undefined : problems.join('; ');
   },
+  async chips() {
+    const data = process.env['PRIME_DATA'];
+    if (data === undefined) {
+      say('chips: not run, PRIME_DATA is not set');
+      return undefined;
+    }
+    const sums = { recordings: 0, right: 0, torchRight: 0, isCompared: true };
+    for await (const { chip, recordings, right, rightStopped, meanTimesteps, searchSeconds, torchRight, torchSeconds } of chips(data)) {
+      const stopped = `${rightStopped} stopped early after ${meanTimesteps.toFixed(2)} timesteps`;
+      const torch = torchRight === null ? 'no PyTorch here' : `PyTorch ${torchRight} in ${torchSeconds?.toFixed(0)} s`;
+      say(`chips: ${chip} ${right} of ${recordings} right (${stopped}), search ${searchSeconds.toFixed(0)} s; ${torch}`);
+      if (searchSeconds > searchSecondsLimit) return `the search on ${chip} took ${searchSeconds.toFixed(0)} s, ${searchSecondsLimit} is the bar`;
+      sums.recordings += recordings;
+      sums.right += right;
+      sums.torchRight += torchRight ?? 0;
+      sums.isCompared &&= torchRight !== null;
+    }
+    const [ours, theirs] = [sums.right / sums.recordings, sums.torchRight / sums.recordings];
+    say(`chips: ${percent(ours)} of all${sums.isCompared ? `, PyTorch ${percent(theirs)}` : ''}`);
+    return sums.isCompared && ours < theirs - accuracyBehind ? `${percent(ours)}, and PyTorch ${percent(theirs)}` : undefined;
+  },
   async training() {
     const { parameters: { films = '' }, epochs: [{ digest }] } = committedReport();
-    const { search, pool } = await committedSearch(films, availableParallelism());
+    const { search, pool } = committedSearch(await filmedSet(films), availableParallelism());
     for await (const { isEndOfEpoch } of search.steps()) if (isEndOfEpoch) break;
     await pool.close();
     say(`training: masks and scores after an epoch of ${films}`);
