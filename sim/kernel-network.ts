@@ -448,6 +448,11 @@ export class KernelNetwork {
     }
   }
 
+  /** A run that is over: its membranes need not be kept for it. */
+  release(owner: MembraneOwner): void {
+    if (this.owner === owner) this.owner = undefined;
+  }
+
   private lend(owner: MembraneOwner): void {
     if (this.owner === owner) return;
     if (this.owner !== undefined) this.owner.saved = this.layers.map(({ membranes, neurons }) => this.space.integers(membranes, neurons).slice());

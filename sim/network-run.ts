@@ -180,6 +180,8 @@ class LayerRun {
 /** The layers of a network with their membranes, timestep by timestep. */
 interface SignalRun {
   step(frame: Uint8Array, inferenceNumber: number, timestep: number): { membranes: Int32Array; layers: readonly LayerCounts[] };
+  /** No timestep follows. */
+  end?(): void;
 }
 
 /** In TypeScript. */
@@ -222,6 +224,10 @@ class KernelRun implements SignalRun {
     });
     return { membranes, layers };
   }
+
+  end(): void {
+    this.network.release(this.membranes);
+  }
 }
 
 /** One inference on the device: a program, the frames of a recording, timestep after timestep until it is confident or out of frames. */
@@ -260,7 +266,9 @@ export class NetworkRun {
     for (let output = 0; output < membranes.length; output += 1) this.sums[output] += membranes[output];
     const confidenceQ24 = this.gate?.add(membranes) ?? 0;
     this.stoppedEarly = this.earlyStop !== undefined && isConfident(this.earlyStop, timestep, confidenceQ24) && this.timesteps < this.program.timestepCount;
-    return { timestep, membranes: Array.from(membranes), layers, confidenceQ24 };
+    const outcome = { timestep, membranes: Array.from(membranes), layers, confidenceQ24 };
+    if (this.stoppedEarly || this.timesteps === this.program.timestepCount) this.signal.end?.();
+    return outcome;
   }
 
   /** The class with the largest sum of membranes so far, the lowest where several are equal. */
