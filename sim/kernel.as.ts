@@ -352,6 +352,12 @@ function drawWords(c0: u32, c1: u32, c2: u32, firstQuad: u32, words: usize): voi
   return f32x4.sub(f32x4.add(f32x4.mul(sigmas, normals), bias), bias);
 }
 
+/** That of two vectors of a half block, whose lines are in the low lanes: those of the second in the high lanes. */
+@inline function noiseOfTwo(variances: usize, words: usize): v128 {
+  const spread = v128.shuffle<i64>(v128.load(variances), v128.load(variances, 16), 0, 2);
+  return noiseOf(spread, deviates(v128.shuffle<i64>(v128.load(words), v128.load(words, 16), 0, 2)));
+}
+
 @inline function lowPromoted(floats: v128): v128 {
   return f64x2.promote_low_f32x4(floats);
 }
@@ -408,7 +414,12 @@ function convertBlock(tile: Tile, block: i32, drive: Drive, codes: usize, varian
   const lines = tile.lines + <usize>block * 192;
   const c0 = v128.load(codes), c1 = v128.load(codes, 16), c2 = v128.load(codes, 32), c3 = v128.load(codes, 48);
   let n0 = i32x4.splat(0), n1 = i32x4.splat(0), n2 = i32x4.splat(0), n3 = i32x4.splat(0);
-  if (isNoisy) {
+  if (isNoisy && isHalf) {
+    n0 = noiseOfTwo(variances, words);
+    n1 = v128.shuffle<i64>(n0, n0, 1, 1);
+    n2 = noiseOfTwo(variances + 32, words + 32);
+    n3 = v128.shuffle<i64>(n2, n2, 1, 1);
+  } else if (isNoisy) {
     n0 = noiseOf(v128.load(variances), deviates(v128.load(words)));
     n1 = noiseOf(v128.load(variances, 16), deviates(v128.load(words, 16)));
     n2 = noiseOf(v128.load(variances, 32), deviates(v128.load(words, 32)));

@@ -27,7 +27,8 @@ async function bench(t: Test) {
   const few = ['--data', 'mnist:train?count=24', '--test', test, '--network', network, '--epochs', '2', '--batch', '8', '--averages', '1'];
   const bringUp = async (...words: string[]) => {
     const console = bufferConsole({});
-    const exitCode = await main(['bring-up', '--out', out, '--target-yield', '0.05', ...few, ...words, '--server', service.url], console);
+    const where = words.includes('--local') ? [] : ['--server', service.url];
+    const exitCode = await main(['bring-up', '--out', out, '--target-yield', '0.05', ...few, ...words, ...where], console);
     return { exitCode, stdout: console.stdout(), stderr: console.stderr() };
   };
   return { board, client, out, bringUp };
@@ -58,20 +59,23 @@ t.test('from a pristine chip to a measured classifier, stopped on the way and be
   t.equal(exitCode, 0, stderr);
   t.not(recipe().steps.train.job, search.id, 'the search was submitted again');
   const lines = stdout.trim().split('\n').map((line) => JSON.parse(line));
-  t.strictSame(lines.map(({ step }) => step), ['form', 'read', 'train', 'apply-mask', 'infer', 'infer all timesteps', undefined]);
-  const [form, , train, mask, infer, whole, { report }] = lines;
+  t.strictSame(lines.map(({ step }) => step), ['form', 'read', 'train', 'apply-mask', 'verify', 'infer', 'infer all timesteps', undefined]);
+  const [form, , train, mask, verify, infer, whole, { report }] = lines;
   t.ok(Math.abs(form.summary.yieldFraction - 0.05) < 0.02, `${form.summary.yieldFraction}`);
   t.match(train.summary, { testAccuracy: Number, model: report.model });
   t.match(report, {
-    chipId: board.chip.chipId, recordings: 4, software: { accuracyOfAllTimesteps: train.summary.testAccuracy }, twin: mask.summary.predictedAfter,
+    chipId: board.chip.chipId, recordings: 4, verified: verify.summary,
+    software: { accuracyOfAllTimesteps: train.summary.testAccuracy }, twin: mask.summary.predictedAfter,
     device: { accuracy: infer.summary.accuracy, meanTimesteps: infer.summary.meanTimesteps, accuracyOfAllTimesteps: whole.summary.accuracy },
   });
+  t.match(verify.summary, { prunedCells: mask.summary.prunedCells, conductingCells: 0, stubbornCells: 0 });
   t.equal(readBundle(out).chip?.chipId, board.chip.chipId);
 
   const [{ pulses }, count] = [board.chip, await jobs()];
   const again = await bringUp();
   t.match(again, { exitCode: 0, stdout: /form\n[\s\S]*verify\n[\s\S]*device, measured/ }, again.stderr);
   t.strictSame([board.chip.pulses, await jobs()], [pulses, count], 'begun again it does nothing twice');
+  t.match(await bringUp('--local', 'sim:lab-half?seed=9'), { exitCode: 2, stderr: /bring-up\.json tells of a simulated chip that is gone/ });
   t.match(await bringUp('--seed', '2'), { exitCode: 2, stderr: /^BAD_ARGUMENT: .*bring-up\.json tells of a bring-up with other options or data/ });
 
   // As if the command alone had died behind its last job: it takes the answer of the job, and submits none.

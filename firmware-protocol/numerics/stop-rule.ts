@@ -18,7 +18,7 @@ export interface EarlyStopRule {
 }
 
 /** @param timestep counts from 0 */
-export const isConfident = ({ thresholdsQ24 }: EarlyStopRule, timestep: number, confidenceQ24: number): boolean =>
+export const isConfident = ({ thresholdsQ24 }: Pick<EarlyStopRule, 'thresholdsQ24'>, timestep: number, confidenceQ24: number): boolean =>
   confidenceQ24 > thresholdsQ24[Math.min(timestep, thresholdsQ24.length - 1)];
 
 const fractionBits = 16;

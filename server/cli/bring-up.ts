@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { MacroError } from '../../proto/error.js';
 import type { SentRecording } from '../dataset/recording-pack.js';
 import type { RunSummary } from '../inference/result.js';
@@ -26,6 +28,7 @@ interface BringUpReport {
   readonly chipId: string;
   readonly model: string;
   readonly recordings: number;
+  readonly verified: Verification;
   /** Of the masked network on the map that was read, in floating point. */
   readonly software: { readonly accuracyOfAllTimesteps: number };
   /** Of the chip as it is read behind the mask, in the integers of the board, without noise. */
@@ -44,6 +47,13 @@ interface Ingredients {
 
 const defaultTargetYield = 0.5;
 
+/** A simulated chip without a file is gone with its command: nothing that was done to it can be gone on with. */
+function refuseThrownAway({ local, out }: BringUpArguments): void {
+  if (out === undefined || local?.startsWith('sim:') !== true || /[?&]chip=/.test(local) || !existsSync(join(out, recipeFile))) return;
+  const remedy = `name another folder, or keep the chip: ${local} with chip=FILE`;
+  throw new MacroError('BAD_ARGUMENT', `${join(out, recipeFile)} tells of a simulated chip that is gone with its command; ${remedy}`, { field: 'out' });
+}
+
 function ingredientsOf(args: BringUpArguments): Ingredients {
   const { out, test, targetYield } = args;
   if (out === undefined) throw new MacroError('BAD_ARGUMENT', '--out must name a folder for the bundle', { field: 'out' });
@@ -53,6 +63,7 @@ function ingredientsOf(args: BringUpArguments): Ingredients {
     targetYield: numberOf('target-yield', targetYield) ?? defaultTargetYield,
   };
   checkOutputFolder(out, recipeFile);
+  if (!args.dryRun) refuseThrownAway(args);
   return ingredients;
 }
 
@@ -129,10 +140,20 @@ async function keepFound(client: ServiceClient, out: string, { id, parameters, s
   await writeFound(client, out, String((summary as Summary)['model']), { parameters, summary, epochs });
 }
 
-/** Looks at the array once more. @throws MacroError PROGRAM_FAILED where a pair conducts that the mask prunes, but for those that no RESET moves */
-async function verify(client: ServiceClient, common: object, model: string): Promise<Summary> {
+/** What a second look at the array has found of the cells that the mask prunes. */
+interface Verification {
+  readonly prunedCells: number;
+  /** Of them, those that conduct and may still be pulsed. */
+  readonly conductingCells: number;
+  /** Those that conduct and have had all the RESET pulses that they may have. */
+  readonly stubbornCells: number;
+}
+
+/** Looks at the array once more, as a dry run of the mask does: it would pulse whatever conducts and may still be pulsed. */
+async function verify(client: ServiceClient, common: object, model: string): Promise<Verification> {
   const { figures } = await client.planOperation('/v1/mask-applications', { ...common, model });
-  return { prunedCells: figures['prunedCells'], conductingCells: figures['conductingCells'], stubbornCells: figures['stubbornCells'] };
+  const [prunedCells, conductingCells, stubbornCells] = ['prunedCells', 'conductingCells', 'stubbornCells'].map((name) => Number(figures[name]));
+  return { prunedCells, conductingCells, stubbornCells };
 }
 
 const percent = (fraction: number | undefined) => (fraction === undefined ? '' : `${(100 * fraction).toFixed(2)} %`);
@@ -163,13 +184,13 @@ async function bringUpOn(client: ServiceClient, ingredients: Ingredients, args: 
   const applied = await run.step('apply-mask', () =>
     client.submitOperation('/v1/mask-applications', given({ ...pulsing, model, dataset: testId, split })));
   const verified = await verify(client, common, model);
-  if (!args.json) console.out(`verify\n${describeSummary(verified)}\n`);
+  console.out(args.json ? `${JSON.stringify({ step: 'verify', summary: verified })}\n` : `verify\n${describeSummary({ ...verified })}\n`);
   const infer = (name: string, options: object) =>
     run.step(name, () => client.submitInference(model, test, { device, ...given({ split }), ...options })) as unknown as Promise<RunSummary>;
   const stopped = await infer('infer', {});
   const whole = await infer('infer all timesteps', { earlyStop: false });
   return {
-    chipId, model, recordings: test.length,
+    chipId, model, recordings: test.length, verified,
     software: { accuracyOfAllTimesteps: Number(found['testAccuracy']) },
     twin: applied['predictedAfter'] as PredictedAccuracy,
     device: { accuracy: Number(stopped.accuracy), meanTimesteps: stopped.meanTimesteps, accuracyOfAllTimesteps: Number(whole.accuracy) },

@@ -7,6 +7,7 @@ import { inferenceOptions } from '../inference/options.js';
 import type { SentRecording } from '../dataset/recording-pack.js';
 import { type Decision, decisionOf, type InferenceRow, type RunSummary, saturationWarningFraction } from '../inference/result.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
+import type { Network } from '../network/network.js';
 import type { ServiceClient } from './client.js';
 import { type Console, exitDone, exitFailed, table } from './console.js';
 import { readRecording } from './input-file.js';
@@ -131,7 +132,7 @@ async function runJob(
   return { ...summary, recordings: summary.recordings + failed, failed };
 }
 
-const noResult = (recordings: number, layers: readonly string[]): RunSummary => ({
+const noResult = (recordings: number, { layers, earlyStop: { rule } }: Network): RunSummary => ({
   recordings,
   failed: recordings,
   accuracy: null,
@@ -140,8 +141,8 @@ const noResult = (recordings: number, layers: readonly string[]): RunSummary => 
   saturatedFraction: 0,
   energyNanojoules: 0,
   executionSeconds: 0,
-  saturatedFractionByLayer: Object.fromEntries(layers.map((name) => [name, 0])),
-  rule: 'softmax',
+  saturatedFractionByLayer: Object.fromEntries(layers.map(({ name }) => [name, 0])),
+  rule,
   threshold: null,
   audit: null,
   membraneUnitsPerNetworkUnit: 0,
@@ -168,7 +169,7 @@ export async function infer(given: InferArguments, console: Console): Promise<nu
   let summary: RunSummary;
   if (refused.length === inputs.length) {
     new OrderedLines(inputs, print).end();
-    summary = noResult(inputs.length, bundle.network.layers.map(({ name }) => name));
+    summary = noResult(inputs.length, bundle.network);
   } else {
     const files = filesOfBundle(bundle);
     summary = await withService(given, console, (client) => runJob(client, given, files, inputs, console, print));

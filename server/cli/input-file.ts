@@ -28,16 +28,17 @@ export function readRecording({ path, input, label }: RecordingFile): SentRecord
   }
 }
 
-function orRefuse(path: string, write: () => void): void {
+function orRefuse(path: string, write: () => void, option = 'out'): void {
   try {
     write();
   } catch (error) {
-    throw new MacroError('BAD_ARGUMENT', `--out ${path} cannot be written: ${(error as Error).message}`, { field: 'out', cause: error });
+    throw new MacroError('BAD_ARGUMENT', `--${option} ${path} cannot be written: ${(error as Error).message}`, { field: option, cause: error });
   }
 }
 
 /** Called before work that could not be repeated. @throws MacroError BAD_ARGUMENT where nothing can be written there */
-export const checkOutput = (path: string): void => orRefuse(path, () => accessSync(existsSync(path) ? path : dirname(path), constants.W_OK));
+export const checkOutput = (path: string, option = 'out'): void =>
+  orRefuse(path, () => accessSync(existsSync(path) ? path : dirname(path), constants.W_OK), option);
 
 /**
  * Called before work that could not be repeated: makes a folder for a bundle.
@@ -54,7 +55,7 @@ export function checkOutputFolder(path: string, mark = 'network.json'): void {
 }
 
 /** @throws MacroError BAD_ARGUMENT where nothing can be written there */
-export const writeOutput = (path: string, bytes: Uint8Array | string): void => orRefuse(path, () => writeFileSync(path, bytes));
+export const writeOutput = (path: string, bytes: Uint8Array | string, option = 'out'): void => orRefuse(path, () => writeFileSync(path, bytes), option);
 
 /** A number of the command line. @throws MacroError BAD_ARGUMENT naming the option and its range */
 export function numberOption(name: string, text: string, minimum: number, maximum: number, isInteger = false): number {

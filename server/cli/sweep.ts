@@ -4,6 +4,7 @@ import { frontierChart } from '../early-stop/chart.js';
 import type { HalvesReport } from '../early-stop/fit.js';
 import { isStopRule, temperatureOf } from '../early-stop/policy.js';
 import { type RuleSweep, type SweepPoint, sweepRule, type SweptRun } from '../early-stop/sweep.js';
+import type { SentRecording } from '../dataset/recording-pack.js';
 import type { InferenceRow } from '../inference/result.js';
 import { filesOfBundle, readBundle } from '../network/bundle.js';
 import { type Console, exitDone, table } from './console.js';
@@ -33,10 +34,23 @@ function rulesOf(names: readonly string[] = stopRules): readonly StopRule[] {
   throw new MacroError('BAD_ARGUMENT', `--rule is "${wrong}", the choices are ${stopRules.join(', ')}`, { field: 'rule' });
 }
 
-function runOf({ input, label, timesteps = [], energyFemtojoules }: InferenceRow): SweptRun {
-  if (label === null) throw new MacroError('BAD_ARGUMENT', `${input} has no label; its folder names it, as Test/7/60001.bin`, { field: 'input' });
+/** Fitted on one half and tried on the other: there is one in each. */
+const fewestRecordings = 2;
+
+/** All of them labelled. @throws MacroError BAD_ARGUMENT, and what recordings are refused with */
+function sweptRecordings(input: readonly string[]): SentRecording[] {
+  const recordings = input.flatMap(recordingsOf);
+  const unlabelled = recordings.find(({ label }) => label === null);
+  if (unlabelled !== undefined) {
+    throw new MacroError('BAD_ARGUMENT', `${unlabelled.input} has no label; its folder names it, as Test/7/60001.bin`, { field: 'input' });
+  }
+  if (recordings.length >= fewestRecordings) return recordings;
+  throw new MacroError('BAD_ARGUMENT', `--input has ${recordings.length} recording; a sweep needs ${fewestRecordings} or more`, { field: 'input' });
+}
+
+function runOf({ label, timesteps = [], energyFemtojoules }: InferenceRow): SweptRun {
   return {
-    label, membranes: timesteps.map(({ membranes }) => membranes), conversions: timesteps.map(({ conversions }) => conversions),
+    label: Number(label), membranes: timesteps.map(({ membranes }) => membranes), conversions: timesteps.map(({ conversions }) => conversions),
     energyNanojoules: energyFemtojoules / 1e6,
   };
 }
@@ -69,8 +83,8 @@ export async function sweep(args: SweepArguments, console: Console): Promise<num
     numberOption('loss', args.loss, 0, 1), numberOption('halves', args.halves, 1, 1000, true), numberOption('seed', args.seed, 0, 2 ** 32 - 1, true),
   ];
   const bundle = readBundle(args.model);
-  const recordings = args.input.flatMap(recordingsOf);
-  for (const path of [args.csv, args.svg]) if (path !== undefined) checkOutput(path);
+  const recordings = sweptRecordings(args.input);
+  for (const option of ['csv', 'svg'] as const) if (args[option] !== undefined) checkOutput(args[option], option);
   const { runs, membraneUnitsPerNetworkUnit } = await withService(args, console, async (client) => {
     const { split, execution, device } = args;
     const model = await client.uploadModel(filesOfBundle(bundle));
@@ -86,8 +100,8 @@ export async function sweep(args: SweepArguments, console: Console): Promise<num
   });
   const options = { temperature: temperatureOf(bundle.network.earlyStop), membraneUnitsPerNetworkUnit, accuracyLoss, halves, seed };
   const sweeps = rules.map((rule) => sweepRule(runs, rule, options));
-  if (args.csv !== undefined) writeOutput(args.csv, csvOf(sweeps));
-  if (args.svg !== undefined) writeOutput(args.svg, await frontierChart(sweeps, `${bundle.network.name}, ${runs.length} recordings`));
+  if (args.csv !== undefined) writeOutput(args.csv, csvOf(sweeps), 'csv');
+  if (args.svg !== undefined) writeOutput(args.svg, await frontierChart(sweeps, `${bundle.network.name}, ${runs.length} recordings`), 'svg');
   console.out(args.json ? sweeps.map((one) => `${JSON.stringify(one)}\n`).join('') : sweeps.map(describe).join(''));
   return exitDone;
 }

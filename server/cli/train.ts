@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { MacroError } from '../../proto/error.js';
 import { isMnistSpec } from '../dataset/film.js';
 import type { SentRecording } from '../dataset/recording-pack.js';
+import { openSource } from '../dataset/source.js';
 import type { EpochRow } from '../training/checkpoint.js';
 import { type ArrayArguments, describePlan, describeSummary, given, numberOf } from './array.js';
 import type { JobView, ServiceClient } from './client.js';
@@ -70,7 +71,10 @@ export type LearningInput = { readonly films: string } | { readonly recordings: 
 export function learningInput(data: readonly string[] = []): LearningInput {
   if (data.length === 0) throw new MacroError('BAD_ARGUMENT', '--data must name what to learn from: folders, archives, mnist:train', { field: 'data' });
   const films = data.find(isMnistSpec);
-  if (films !== undefined && data.length === 1) return { films };
+  if (films !== undefined && data.length === 1) {
+    openSource(films).close();
+    return { films };
+  }
   return { recordings: data.flatMap(recordingsOf) };
 }
 

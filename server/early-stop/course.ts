@@ -51,8 +51,7 @@ export function judge(courses: readonly Course[], rule: StopRule, options: Judge
 
 /** Timesteps that a recording takes, from 1. @param thresholdsQ24 one, or one for each timestep */
 export function stopOf({ confidencesQ24 }: Judgement, thresholdsQ24: readonly number[]): number {
-  const rule = { rule: 'softmax', confidence: { multiplier: 0, shift: 0 }, thresholdsQ24 } as const;
-  const stop = confidencesQ24.findIndex((confidence, timestep) => isConfident(rule, timestep, confidence));
+  const stop = confidencesQ24.findIndex((confidence, timestep) => isConfident({ thresholdsQ24 }, timestep, confidence));
   return stop < 0 ? confidencesQ24.length : stop + 1;
 }
 

@@ -82,14 +82,20 @@ const multiplyOf = (conversation: Conversation): Multiply => async (request) => 
   return { codes, saturations: result.saturations };
 };
 
-/** Only a simulator gives the same multiply the same noise, so only there do two ways to run a network agree to the last bit. */
-async function agrees(bench: Bench): Promise<void> {
+/** A connection, the network on its board, and frames at random for it. */
+async function loaded(bench: Bench) {
   const { prng } = bench.options;
   const conversation = await bench.open();
   const frames = Uint8Array.from({ length: timestepCount * 2 * 36 }, () => (prng.nextUint32() % 3 === 0 ? prng.nextUint32() & 15 : 0));
   const inferenceNumber = prng.nextUint32() & 0xffff;
   const programSha256 = await conversation.upload(programCodec.encode(network));
   expectResult(await conversation.request('loadProgram', { sha256: programSha256 }), 'loadProgram');
+  return { conversation, frames, inferenceNumber, programSha256 };
+}
+
+/** Only a simulator gives the same multiply the same noise, so only there do two ways to run a network agree to the last bit. */
+async function agrees(bench: Bench): Promise<void> {
+  const { conversation, frames, inferenceNumber, programSha256 } = await loaded(bench);
   const wanted = await runReference(network, frames, inferenceNumber, confidence, multiplyOf(conversation));
   const { steps, result } = await runOnBoard(conversation, programSha256, frames, inferenceNumber, never);
   expectSteps(steps, wanted);
@@ -106,12 +112,7 @@ async function agrees(bench: Bench): Promise<void> {
 
 /** Every rule stops a run, and so do thresholds of single timesteps. */
 async function stops(bench: Bench): Promise<void> {
-  const { prng } = bench.options;
-  const conversation = await bench.open();
-  const frames = Uint8Array.from({ length: timestepCount * 2 * 36 }, () => (prng.nextUint32() % 3 === 0 ? prng.nextUint32() & 15 : 0));
-  const inferenceNumber = prng.nextUint32() & 0xffff;
-  const programSha256 = await conversation.upload(programCodec.encode(network));
-  expectResult(await conversation.request('loadProgram', { sha256: programSha256 }), 'loadProgram');
+  const { conversation, frames, inferenceNumber, programSha256 } = await loaded(bench);
   const { steps } = await runOnBoard(conversation, programSha256, frames, inferenceNumber, never);
   for (const [rule, name] of stopRules.entries()) {
     const gate = new StopGate(steps[0].membranes.length, confidence, name);
